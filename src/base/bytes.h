@@ -1,0 +1,148 @@
+/* Bytes: little-endian loads and stores, a borrowed slice, a bounded writer and a bounded reader.
+ *
+ * Promise: no function reads or writes outside the memory it was given. A writer or reader that
+ * ran out stays failed (`failed`), so a whole record is written or read first and judged once.
+ * Integers on disk and wire are little-endian; varints are LEB128 as protobuf has them. */
+#ifndef UNUM_BASE_BYTES_H
+#define UNUM_BASE_BYTES_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Verdict of a sans-io decoder. */
+enum decode { DECODE_OK, DECODE_MORE, DECODE_BAD };
+
+static inline uint16_t load_u16_le(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | (uint16_t)(p[1] << 8));
+}
+static inline uint32_t load_u32_le(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+static inline uint64_t load_u64_le(const uint8_t *p)
+{
+    return (uint64_t)load_u32_le(p) | (uint64_t)load_u32_le(p + 4) << 32;
+}
+static inline void store_u16_le(uint8_t *p, uint16_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+static inline void store_u32_le(uint8_t *p, uint32_t v)
+{
+    for (unsigned i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (8 * i));
+}
+static inline void store_u64_le(uint8_t *p, uint64_t v)
+{
+    for (unsigned i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (8 * i));
+}
+/* Big-endian, for store keys whose byte order must be the numeric order. */
+static inline uint64_t load_u64_be(const uint8_t *p)
+{
+    uint64_t v = 0;
+    for (unsigned i = 0; i < 8; i++) v = v << 8 | p[i];
+    return v;
+}
+static inline uint32_t load_u32_be(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
+}
+static inline void store_u64_be(uint8_t *p, uint64_t v)
+{
+    for (unsigned i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (56 - 8 * i));
+}
+static inline void store_u32_be(uint8_t *p, uint32_t v)
+{
+    for (unsigned i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+/* A borrowed slice. {NULL, 0} is the empty one. */
+struct bytes {
+    const uint8_t *data;
+    size_t size;
+};
+
+static inline struct bytes bytes_of(const void *data, size_t size)
+{
+    return (struct bytes) { .data = data, .size = size };
+}
+static inline struct bytes bytes_of_text(const char *text)
+{
+    return bytes_of(text, strlen(text));
+}
+static inline bool bytes_equal(struct bytes a, struct bytes b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+/* Total order: by bytes, then the shorter first. Returns <0, 0, >0. */
+int bytes_compare(struct bytes a, struct bytes b);
+
+/* Writes into the caller's memory of SIZE bytes. */
+struct writer {
+    uint8_t *data;
+    size_t size;
+    size_t used;
+    bool failed; /* something did not fit; `used` stands before it */
+};
+
+static inline struct writer writer_of(void *data, size_t size)
+{
+    return (struct writer) { .data = data, .size = size };
+}
+void writer_put(struct writer *writer, const void *data, size_t size);
+void writer_put_u8(struct writer *writer, uint8_t value);
+void writer_put_u16(struct writer *writer, uint16_t value);
+void writer_put_u32(struct writer *writer, uint32_t value);
+void writer_put_u64(struct writer *writer, uint64_t value);
+void writer_put_varint(struct writer *writer, uint64_t value);
+/* varint size, then the bytes. */
+void writer_put_bytes(struct writer *writer, struct bytes bytes);
+
+/* Reads from borrowed memory. After a failure every value is 0 or empty. */
+struct reader {
+    const uint8_t *data;
+    size_t size;
+    size_t used;
+    bool failed;
+};
+
+static inline struct reader reader_of(const void *data, size_t size)
+{
+    return (struct reader) { .data = data, .size = size };
+}
+static inline size_t reader_left(const struct reader *reader)
+{
+    return reader->failed ? 0 : reader->size - reader->used;
+}
+/* Borrow SIZE bytes; NULL when there are fewer. */
+const uint8_t *reader_take(struct reader *reader, size_t size);
+uint8_t reader_u8(struct reader *reader);
+uint16_t reader_u16(struct reader *reader);
+uint32_t reader_u32(struct reader *reader);
+uint64_t reader_u64(struct reader *reader);
+uint64_t reader_varint(struct reader *reader);
+/* varint size (at most SIZE_MAX_ALLOWED), then the bytes, borrowed. */
+struct bytes reader_bytes(struct reader *reader, size_t size_max_allowed);
+
+/* A growing buffer with a named maximum, on malloc. Zeroed is empty. */
+struct buffer {
+    uint8_t *data;
+    size_t used;
+    size_t capacity;
+    size_t size_max; /* 0: nothing fits; set it before use */
+};
+
+void buffer_init(struct buffer *buffer, size_t size_max);
+void buffer_finish(struct buffer *buffer);
+/* Make room for SIZE more bytes behind `used`. STATUS_FULL over size_max, STATUS_NO_MEMORY. */
+MUST_USE enum status buffer_reserve(struct buffer *buffer, size_t size);
+MUST_USE enum status buffer_append(struct buffer *buffer, const void *data, size_t size);
+/* Drop the first SIZE bytes (SIZE <= used, asserted). */
+void buffer_consume(struct buffer *buffer, size_t size);
+
+#endif
