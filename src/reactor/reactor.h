@@ -51,10 +51,15 @@ void reactor_destroy(struct reactor *reactor);
 const char *reactor_backend_name(const struct reactor *reactor);
 
 /* Run MAIN in a fiber of a root scope, and everything it starts, until MAIN has returned and all
- * fibers of the root scope ended. */
+ * fibers of the root scope ended. Under simulation also: STATUS_TIMEOUT when END_NS cut it short
+ * (also when all waited for nothing: time then jumps to the end); STATUS_INTERNAL when it was stuck
+ * beyond that, reactor_failure names the fibers, and the reactor is good for destroy only. */
 struct scope;
 MUST_USE enum status reactor_run(struct reactor *reactor,
                                  void (*main)(struct scope *root, void *context), void *context);
+
+/* Why reactor_run returned STATUS_INTERNAL; "" otherwise. */
+const char *reactor_failure(const struct reactor *reactor);
 
 struct clock *reactor_clock(struct reactor *reactor);
 struct random *reactor_random(struct reactor *reactor);
@@ -75,10 +80,11 @@ struct scope {
     struct reactor *reactor;
     struct scope *parent; /* NULL: the root */
     TAILQ_HEAD(, fiber) fibers;
-    LIST_HEAD(, scope) children;
-    LIST_ENTRY(scope) siblings;
+    TAILQ_HEAD(, scope) children;
+    TAILQ_ENTRY(scope) siblings;
+    struct fiber *owner;  /* made it and must join it; NULL: the root, or joined */
     struct fiber *joiner; /* suspended in scope_join */
-    unsigned fiber_count;
+    unsigned fiber_count; /* of this scope and all below it */
     bool cancelled;
 };
 
@@ -97,7 +103,11 @@ void scope_join(struct scope *scope);
 
 /* Of the calling fiber. */
 struct scope *fiber_scope(void);
+struct reactor *fiber_reactor(void);
 bool fiber_cancelled(void);
+/* Whether the caller is a fiber on its own stack, where the waiting calls are allowed: false on the
+ * large stack, in a posted function, and on other threads. */
+bool fiber_may_wait(void);
 MUST_USE enum status fiber_yield(void);
 MUST_USE enum status fiber_sleep_until_ns(uint64_t deadline_ns);
 MUST_USE enum status fiber_sleep_ns(uint64_t duration_ns);

@@ -1,0 +1,113 @@
+/* The loop: run what is ready, let the backend wait, fire timers. */
+#include "reactor/internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const char *reactor_backend_name(const struct reactor *reactor)
+{
+    return reactor->backend->name;
+}
+
+struct clock *reactor_clock(struct reactor *reactor)
+{
+    return &reactor->clock;
+}
+
+struct random *reactor_random(struct reactor *reactor)
+{
+    return &reactor->random;
+}
+
+struct network *reactor_network(struct reactor *reactor)
+{
+    return reactor->backend->simulated ? NULL : &reactor->network;
+}
+
+struct main_call {
+    void (*main)(struct scope *root, void *context);
+    struct scope *root;
+    void *context;
+};
+
+static void main_fiber(void *argument)
+{
+    struct main_call *call = argument;
+    call->main(call->root, call->context);
+}
+
+/* The world is stuck: say who waits, and take the stacks back. What they own is lost. */
+static void reactor_abandon(struct reactor *reactor, const char *why)
+{
+    size_t used = (size_t)snprintf(reactor->failure, sizeof reactor->failure, "%s:", why);
+    struct fiber *fiber;
+    while ((fiber = scope_take_fiber(reactor->root)) != NULL) {
+        if (used < sizeof reactor->failure)
+            used += (size_t)snprintf(reactor->failure + used, sizeof reactor->failure - used, " %s",
+                                     fiber->name);
+        TAILQ_INSERT_TAIL(&reactor->pool, fiber, members);
+    }
+    fiber_pool_finish(reactor);
+    fiber_queue_init(reactor);
+    reactor->fiber_count = 0;
+}
+
+/* One round. STATUS_OK: go on. */
+static enum status reactor_round(struct reactor *reactor)
+{
+    unsigned runs = 0;
+    while (!TAILQ_EMPTY(&reactor->ready) && runs < REACTOR_BATCH_MAX) {
+        fiber_run_next(reactor);
+        runs++;
+    }
+    if (reactor->root->fiber_count == 0) return STATUS_OK;
+    if (reactor->instant_runs > SIMULATION_INSTANT_RUNS_MAX) {
+        reactor_abandon(reactor, "livelock, time does not advance; fibers");
+        return STATUS_INTERNAL;
+    }
+    uint64_t deadline_ns = TAILQ_EMPTY(&reactor->ready) ? timers_next_ns(reactor) : 0;
+    enum status status = reactor->backend->wait(reactor, deadline_ns);
+    if (status != STATUS_OK) {
+        reactor_abandon(reactor, "deadlock, nothing will wake the fibers");
+        return STATUS_INTERNAL;
+    }
+    if (RB_EMPTY(&reactor->timers)) return STATUS_OK;
+    uint64_t now_ns;
+    clock_monotonic_ns(&reactor->clock, &now_ns);
+    timers_expire(reactor, now_ns);
+    return STATUS_OK;
+}
+
+const char *reactor_failure(const struct reactor *reactor)
+{
+    return reactor->failure;
+}
+
+enum status reactor_run(struct reactor *reactor, void (*main)(struct scope *root, void *context),
+                        void *context)
+{
+    assert(reactor->root == NULL);
+    struct scope root;
+    scope_init_root(&root, reactor);
+    struct main_call call = { .main = main, .root = &root, .context = context };
+    enum status status = scope_spawn(&root, "main", main_fiber, &call);
+    if (status != STATUS_OK) return status;
+    reactor->root = &root;
+    reactor->ended = false;
+    struct reactor *outer = reactor_of_thread_set(reactor);
+    while (status == STATUS_OK && root.fiber_count > 0) status = reactor_round(reactor);
+    (void)reactor_of_thread_set(outer);
+    reactor->root = NULL;
+    if (status == STATUS_OK && reactor->ended) status = STATUS_TIMEOUT;
+    return status;
+}
+
+void reactor_destroy(struct reactor *reactor)
+{
+    if (reactor == NULL) return;
+    assert(reactor->root == NULL);
+    reactor->backend->destroy(reactor);
+    fiber_pool_finish(reactor);
+    free(reactor);
+}
