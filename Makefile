@@ -18,7 +18,7 @@ $(BUILD)/build.ninja:
 	@meson setup $(BUILD) >/dev/null
 
 demo: all ## one computer on this host, a real workload, and what survives (CHECK=1: unattended)
-	@BUILD=$(BUILD) CHECK=$(CHECK) tools/demo.sh
+	@BUILD=$(BUILD) CHECK=$(CHECK) tools/demo.py
 
 test: all ## unit tests, simulation, end to end
 	@BUILD=$(BUILD) tools/test.sh
