@@ -1,0 +1,26 @@
+/* What the files of the node share. Not for other folders. */
+#ifndef UNUM_NODE_INTERNAL_H
+#define UNUM_NODE_INTERNAL_H
+
+#include "node/exec.h"
+#include "node/node.h"
+#include "node/space.h"
+
+struct tasks;
+
+struct node {
+    struct node_options options;
+    struct scope scope; /* of everything that the node runs */
+    bool scope_open;
+    struct replica_host *host;
+    struct space system;
+    struct space main;
+    struct reasons *reasons;
+    struct agent *agent; /* NULL: no tasks here */
+    struct exec_table *execs;
+    struct tasks *tasks;
+    struct serve *serve;
+    uint64_t started_ns;
+};
+
+#endif
