@@ -1,9 +1,10 @@
 /* The loop: run what is ready, let the backend wait, fire timers. */
-#include "reactor/internal.h"
+#include "reactor/io.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 const char *reactor_backend_name(const struct reactor *reactor)
 {
@@ -24,6 +25,61 @@ struct network *reactor_network(struct reactor *reactor)
 {
     return reactor->backend->simulated ? NULL : &reactor->network;
 }
+
+/* --- creation ----------------------------------------------------------------------------------
+ */
+
+/* Without a wish, io_uring where the kernel has it. */
+static enum status choose_backend(struct reactor *reactor, const char *wish, struct error *error)
+{
+    if (wish == NULL) wish = getenv("UNUM_IO");
+    if (wish == NULL || wish[0] == '\0') {
+        if (uring_create_backend(reactor, NULL) == STATUS_OK) return STATUS_OK;
+        return epoll_create_backend(reactor, error);
+    }
+    if (strcmp(wish, "io_uring") == 0) return uring_create_backend(reactor, error);
+    if (strcmp(wish, "epoll") == 0) return epoll_create_backend(reactor, error);
+    return error_set(error, STATUS_INVALID, "UNUM_IO is \"%.40s\": want io_uring or epoll", wish);
+}
+
+enum status reactor_create(const struct reactor_options *options, struct reactor **ret_reactor,
+                           struct error *error)
+{
+    struct reactor *reactor = calloc(1, sizeof *reactor);
+    if (reactor == NULL) return error_set(error, STATUS_NO_MEMORY, "reactor: out of memory");
+    enum status status = choose_backend(reactor, options->backend, error);
+    if (status != STATUS_OK) {
+        free(reactor);
+        return status;
+    }
+    system_clock_init(&reactor->clock);
+    system_random_init(&reactor->random);
+    socket_network_init(&reactor->network);
+    fiber_queue_init(reactor);
+    reactor->end_ns = DEADLINE_NEVER;
+    reactor->mailbox = mailbox_create();
+    reactor->workers = workers_create(reactor, options->worker_count);
+    if (reactor->mailbox == NULL || reactor->workers == NULL) {
+        reactor_destroy(reactor);
+        return error_set(error, STATUS_NO_MEMORY, "reactor: out of memory");
+    }
+    *ret_reactor = reactor;
+    return STATUS_OK;
+}
+
+void reactor_destroy(struct reactor *reactor)
+{
+    if (reactor == NULL) return;
+    assert(reactor->root == NULL);
+    workers_destroy(reactor->workers);
+    reactor->backend->destroy(reactor);
+    mailbox_destroy(reactor->mailbox);
+    fiber_pool_finish(reactor);
+    free(reactor);
+}
+
+/* --- running -----------------------------------------------------------------------------------
+ */
 
 struct main_call {
     void (*main)(struct scope *root, void *context);
@@ -72,6 +128,8 @@ static enum status reactor_round(struct reactor *reactor)
         reactor_abandon(reactor, "deadlock, nothing will wake the fibers");
         return STATUS_INTERNAL;
     }
+    mailbox_run(reactor);
+    if (reactor->workers != NULL) workers_reap(reactor->workers);
     if (RB_EMPTY(&reactor->timers)) return STATUS_OK;
     uint64_t now_ns;
     clock_monotonic_ns(&reactor->clock, &now_ns);
@@ -101,13 +159,4 @@ enum status reactor_run(struct reactor *reactor, void (*main)(struct scope *root
     reactor->root = NULL;
     if (status == STATUS_OK && reactor->ended) status = STATUS_TIMEOUT;
     return status;
-}
-
-void reactor_destroy(struct reactor *reactor)
-{
-    if (reactor == NULL) return;
-    assert(reactor->root == NULL);
-    reactor->backend->destroy(reactor);
-    fiber_pool_finish(reactor);
-    free(reactor);
 }

@@ -2,7 +2,7 @@
  * scheduling decision, so that two runs of a seed can be told equal. Sockets and files of simulated
  * machines come from sim/, on conditions and timers of this reactor. */
 #include "base/checksum.h"
-#include "reactor/internal.h"
+#include "reactor/io.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -74,6 +74,11 @@ enum status reactor_create_simulation(const struct reactor_simulation_options *o
 {
     struct reactor *reactor = calloc(1, sizeof *reactor);
     if (reactor == NULL) return STATUS_NO_MEMORY;
+    reactor->mailbox = mailbox_create();
+    if (reactor->mailbox == NULL) {
+        free(reactor);
+        return STATUS_NO_MEMORY;
+    }
     reactor->backend = &simulation_backend;
     reactor->clock = (struct clock) { .monotonic_ns = simulated_monotonic_ns,
                                       .boot_ns = simulated_monotonic_ns,
