@@ -67,7 +67,7 @@ def main():
                 if used != folder and used not in allowed[folder] and not (test and used in ("sim", "test")):
                     failures.append(f"{name}:{number}: {folder} must not use {used}")
             if (SYSTEM.match(line) and folder not in MAY_CALL_SYSTEM | DRIVER_FOLDERS
-                    and not path.name.endswith(("_test.c", "_fuzz.c", "_shim.cc"))):
+                    and not path.name.endswith(("_test.c", "_fuzz.c", "_bench.c", "_shim.cc"))):
                 failures.append(f"{name}:{number}: only reactor/, supervise/ and the RocksDB shim "
                                 f"call the operating system: {line.strip()}")
     for failure in failures:

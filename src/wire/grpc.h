@@ -1,10 +1,11 @@
 /* gRPC over HTTP/2, sans-io, on nghttp2: bytes in, calls and messages out.
  *
  * One grpc_connection per stream. Feed received bytes with grpc_receive; take bytes to send with
- * grpc_output until it gives none. Callbacks run inside grpc_receive and must not free the
- * connection. Bounded: concurrent calls, header bytes, message bytes (LIMIT_MESSAGE_BYTES_MAX), and
- * output waiting per call (grpc_call_send answers STATUS_BUSY; `writable` says when to go on).
- * nghttp2's memory is charged to the connection's budget. A peer that breaks HTTP/2 gets GOAWAY and
+ * grpc_output until it gives none. Callbacks run inside grpc_receive, grpc_output and
+ * grpc_connection_destroy; they may use calls, but not receive, take output or free the connection.
+ * Bounded: concurrent calls, header bytes, message bytes (LIMIT_MESSAGE_BYTES_MAX), and output
+ * waiting per call (grpc_call_send answers STATUS_BUSY; `writable` says when to go on). nghttp2's
+ * memory is charged to the connection's budget. A peer that breaks HTTP/2 gets GOAWAY and
  * grpc_receive returns STATUS_INVALID with a sentence. Source: the gRPC over HTTP2 protocol
  * document, RFC 9113. */
 #ifndef UNUM_WIRE_GRPC_H
@@ -26,7 +27,7 @@ enum {
     GRPC_STATUS_TEXT_BYTES_MAX = 1024,
 };
 
-/* The status codes of gRPC that we use. */
+/* The status codes of gRPC. */
 enum grpc_status {
     GRPC_OK = 0,
     GRPC_CANCELLED = 1,
@@ -46,6 +47,8 @@ enum grpc_status {
     GRPC_DATA_LOSS = 15,
     GRPC_UNAUTHENTICATED = 16,
 };
+/* What stands for what: BUSY and NO_MEMORY are RESOURCE_EXHAUSTED, FULL is FAILED_PRECONDITION,
+ * CONFLICT is ABORTED, CLOSED (compacted) is OUT_OF_RANGE; docs/api.md has the whole table. */
 enum grpc_status grpc_status_of(enum status status);
 enum status status_of_grpc(enum grpc_status status);
 
@@ -69,7 +72,8 @@ struct grpc_options {
     bool is_server;
     const struct grpc_events *events;
     void *context;
-    const char *authority;     /* client: the :authority to send */
+    const char *authority;     /* client: the :authority to send; copied */
+    bool is_https;             /* client: the :scheme to send */
     uint64_t memory_bytes_max; /* nghttp2's, 0: 4 MiB */
 };
 
@@ -89,11 +93,13 @@ bool grpc_finished(const struct grpc_connection *connection);
 /* Server: GOAWAY, no new calls; the open ones go on. */
 void grpc_drain(struct grpc_connection *connection);
 
-/* Client: begin a call. STATUS_BUSY: GRPC_CALLS_MAX, or the server's limit. */
+/* Client: begin a call. STATUS_BUSY: GRPC_CALLS_MAX, or the server's limit. STATUS_CLOSED: the
+ * server takes no more calls on this connection. STATUS_INVALID: the path is too long. */
 MUST_USE enum status grpc_call_start(struct grpc_connection *connection, const char *path,
                                      uint64_t timeout_ns, void *attachment,
                                      struct grpc_call **ret_call);
-/* Copies. STATUS_BUSY over the bound; STATUS_CLOSED when the call is over. */
+/* Copies. STATUS_BUSY over the bound; STATUS_CLOSED when the call is over; STATUS_INVALID over
+ * LIMIT_MESSAGE_BYTES_MAX. */
 MUST_USE enum status grpc_call_send(struct grpc_call *call, struct bytes message);
 /* Client: no more messages from us. */
 void grpc_call_half_close(struct grpc_call *call);
@@ -102,6 +108,10 @@ void grpc_call_half_close(struct grpc_call *call);
 void grpc_call_finish(struct grpc_call *call, enum grpc_status status, const char *text);
 /* Either side: give the call up (RST_STREAM). `ended` still runs. */
 void grpc_call_cancel(struct grpc_call *call);
+/* Stop crediting the peer for what it sends on this call, so that it stops after at most the
+ * stream's window (1 MiB); and go on. For receivers that are slower than the sender. */
+void grpc_call_hold(struct grpc_call *call);
+void grpc_call_release(struct grpc_call *call);
 void grpc_call_attach(struct grpc_call *call, void *attachment);
 void *grpc_call_attachment(const struct grpc_call *call);
 
