@@ -212,7 +212,8 @@ enum raft_action_type {
     RAFT_ACTION_TRUNCATE,      /* index: this entry and all after it are void */
     RAFT_ACTION_APPEND,        /* append */
     RAFT_ACTION_SEND,          /* send */
-    RAFT_ACTION_SEND_SNAPSHOT, /* send: message.index, .offset name the part; fill payload, LAST */
+    RAFT_ACTION_SEND_SNAPSHOT, /* send: message.index, .offset name the part; fill in payload_bytes,
+                                  RAFT_FLAG_LAST and the snapshot's membership */
     RAFT_ACTION_COMMIT,        /* index */
     RAFT_ACTION_READ_READY,    /* read */
     RAFT_ACTION_READ_REFUSED,  /* read.id */
