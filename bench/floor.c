@@ -58,7 +58,7 @@ static void pin(int cpu)
 
 static double measure_sync(const char *folder, int count, double *values)
 {
-    char path[4096];
+    char path[1024];
     (void)snprintf(path, sizeof path, "%s/floor.%d", folder, (int)getpid());
     int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (file < 0) die(path);
