@@ -6,7 +6,7 @@ void raft_reset_election(struct raft *raft)
 {
     /* Who can't be elected has nothing to time out. */
     raft->election_deadline_ns = UINT64_MAX;
-    if (!raft_is_voter(raft)) return;
+    if (!raft_is_electable(raft)) return;
     raft->election_deadline_ns = raft->now_ns + raft->options.election_timeout_ns +
                                  raft->random % raft->options.election_timeout_ns;
 }
@@ -81,7 +81,7 @@ void raft_wake(struct raft *raft)
 bool raft_can_campaign(const struct raft *raft)
 {
     /* Not before term and log are durable, nor while a snapshot replaces them. */
-    return raft_is_voter(raft) && !raft->installing && raft_hard_is_durable(raft) &&
+    return raft_is_electable(raft) && !raft->installing && raft_hard_is_durable(raft) &&
            raft->log.persisted == raft->log.last && raft_log_has_room(&raft->log, raft->term + 1) &&
            raft->role != RAFT_LEADER;
 }

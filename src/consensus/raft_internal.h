@@ -255,6 +255,8 @@ void raft_send_snapshot(struct raft *raft, struct raft_peer *peer);
 /* ---- raft_membership.c ---- */
 
 bool raft_is_voter(const struct raft *raft);
+/* May lead: a voter, or one whose leaving is not known to be committed. */
+bool raft_is_electable(const struct raft *raft);
 bool raft_is_sole_voter(const struct raft *raft);
 uint32_t raft_voter_count(const struct raft_membership *membership);
 /* A membership entry was written at INDEX: it is in effect. */

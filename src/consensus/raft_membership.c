@@ -42,6 +42,16 @@ bool raft_is_voter(const struct raft *raft)
     return raft_membership_is_voter(&raft->membership, raft->options.id);
 }
 
+bool raft_is_electable(const struct raft *raft)
+{
+    /* A leader that wrote its own removal and crashed may be the only one whose log is long enough
+     * for its peers: it must lead once more, for the new membership, and not count itself
+     * (thesis, 4.2.2). */
+    return raft_is_voter(raft) ||
+           (raft->membership_index > raft->commit &&
+            raft_membership_is_voter(&raft->membership_previous, raft->options.id));
+}
+
 bool raft_is_sole_voter(const struct raft *raft)
 {
     return raft_is_voter(raft) && raft_voter_count(&raft->membership) == 1;

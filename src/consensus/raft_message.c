@@ -68,7 +68,8 @@ static bool entries_valid(const struct raft_message *message)
 bool raft_message_valid(const struct raft_message *message)
 {
     if (message->type >= RAFT_MESSAGE_TYPE_COUNT || (message->flags & ~RAFT_FLAGS_ALL) != 0 ||
-        message->from == 0 || message->to == 0 || message->term == 0 ||
+        message->from == 0 || message->to == 0 ||
+        (message->term == 0 && message->type != RAFT_MESSAGE_PRE_VOTE_REPLY) ||
         message->payload_bytes > RAFT_PAYLOAD_BYTES_MAX) {
         return false;
     }

@@ -203,7 +203,8 @@ void raft_leader_heartbeat(struct raft *raft, bool hibernate)
         struct raft_peer *peer = &raft->peers[i];
         if (!hibernate) peer->hibernating = false;
         if (peer->paused && raft->now_ns >= peer->retry_ns) peer->paused = false;
-        if (peer->down) continue;
+        /* Also over a link that is said to be down: an answer proves the contrary, so that a lost
+         * word of the driver can't leave a peer behind for ever. */
         struct raft_message *message = raft_emit_message(raft, RAFT_MESSAGE_HEARTBEAT, peer->id);
         stamp(raft, message);
         /* What it should have by now: it answers GAP when something was lost. */
