@@ -3,7 +3,8 @@
  *
  * Every call runs in a fiber of a scope of its own, below its connection's: when the client goes
  * away or the deadline passes, waiting calls of the handler return STATUS_CANCELLED or
- * STATUS_TIMEOUT. What many finished calls have to send leaves in one write. Garbage closes that
+ * STATUS_TIMEOUT (a handler that waits without a deadline is cancelled at most 20 ms after it).
+ * What many finished calls have to send leaves in one write. Garbage closes that
  * connection with one sentence to `log`, and nothing else. */
 #ifndef UNUM_NODE_SERVE_H
 #define UNUM_NODE_SERVE_H
@@ -32,7 +33,8 @@ struct serve_service {
     enum status (*unary)(void *context, const char *method, struct serve_call *call,
                          struct bytes request, struct buffer *reply, struct error *error);
     /* Methods with a stream on either side; NULL when there are none. Returns when the call is
-     * over. */
+     * over; its status ends the call, so STATUS_CLOSED of serve_call_receive is turned into
+     * STATUS_OK when the client was meant to end it. */
     bool (*is_stream)(void *context, const char *method);
     enum status (*stream)(void *context, const char *method, struct serve_call *call,
                           struct error *error);
@@ -61,7 +63,7 @@ MUST_USE enum status serve_start(const struct serve_options *options, struct ser
 /* The address with the real port; borrowed. */
 const char *serve_address(const struct serve *serve);
 /* No new connections and calls; those under way may end until DEADLINE_NS, then are cancelled.
- * Frees. */
+ * Frees. Before the fiber that called serve_start ends. Accepts NULL. */
 void serve_stop(struct serve *serve, uint64_t deadline_ns);
 
 struct serve_figures {

@@ -491,3 +491,8 @@ void grpc_drain(struct grpc_connection *connection)
     (void)nghttp2_submit_goaway(connection->session, NGHTTP2_FLAG_NONE, connection->last_stream_id,
                                 NGHTTP2_NO_ERROR, NULL, 0);
 }
+
+void grpc_ping(struct grpc_connection *connection)
+{
+    (void)nghttp2_submit_ping(connection->session, NGHTTP2_FLAG_NONE, NULL);
+}

@@ -93,6 +93,9 @@ bool grpc_finished(const struct grpc_connection *connection);
 /* Server: GOAWAY, no new calls; the open ones go on. */
 void grpc_drain(struct grpc_connection *connection);
 
+/* Ask the peer for a sign of life: if it lives, bytes arrive soon. */
+void grpc_ping(struct grpc_connection *connection);
+
 /* Client: begin a call. STATUS_BUSY: GRPC_CALLS_MAX, or the server's limit. STATUS_CLOSED: the
  * server takes no more calls on this connection. STATUS_INVALID: the path is too long. */
 MUST_USE enum status grpc_call_start(struct grpc_connection *connection, const char *path,
