@@ -11,8 +11,10 @@
  * Recovery: only damage behind the last recorded sync boundary is a tail, and is dropped; damage
  * before it is STATUS_CORRUPT with the file and offset in ERROR, and nothing is changed on disk.
  *
- * One owner fiber at a time for flush; append from fibers of the same reactor. Format:
- * docs/formats/journal.md. */
+ * One owner fiber at a time for flush; append from fibers of the same reactor, also while a flush
+ * is under way (its records go with the next one). Nothing here starts a fiber: the owner calls
+ * journal_maintain from one of its own whenever journal_wants_maintenance says so; if it never
+ * does, a flush does the work when it must. Format: docs/formats/journal.md. */
 #ifndef UNUM_STORE_JOURNAL_H
 #define UNUM_STORE_JOURNAL_H
 
@@ -74,6 +76,16 @@ MUST_USE enum status journal_remove_group(struct journal *journal, uint64_t grou
 /* Write and sync all that is staged now. Suspends the fiber. */
 MUST_USE enum status journal_flush(struct journal *journal, struct error *error);
 
+/* Work ahead of need, in a fiber of its own beside the flushes: zero-fill spare segments, stage
+ * again what still lives in the oldest segment (the next flush makes that one free), give back
+ * spares that nobody needs. Ask after each flush. STATUS_IO, STATUS_CORRUPT: closed for good. */
+bool journal_wants_maintenance(const struct journal *journal);
+MUST_USE enum status journal_maintain(struct journal *journal, struct error *error);
+/* Write down that the last batch was synced, so that damage in it is told from a torn tail. One
+ * small write when something was flushed since the last mark, else nothing: for idle moments.
+ * A flush like journal_flush. */
+MUST_USE enum status journal_mark_synced(struct journal *journal, struct error *error);
+
 /* Copy the entry into BUFFER (cleared first). Verified by its checksum: STATUS_CORRUPT. */
 MUST_USE enum status journal_read(struct journal *journal, uint64_t group, uint64_t index,
                                   uint64_t *ret_term, struct buffer *buffer);
@@ -83,6 +95,7 @@ MUST_USE enum status journal_term(const struct journal *journal, uint64_t group,
 
 struct journal_figures {
     uint64_t segments, bytes_on_disk, bytes_live, flushes, bytes_flushed, carried_records;
+    uint64_t entries, bytes_staged;
     uint64_t
         pressure_permille; /* of total_bytes_max; the owner flushes the store when it is high */
 };
