@@ -1,5 +1,5 @@
-/* Node: the daemon of one machine, wired from its parts. The same code serves users (main.c) and runs
- * in the simulator; what differs arrives in the options. */
+/* Node: the daemon of one machine, wired from its parts. The same code serves users (main.c) and
+ * runs in the simulator; what differs arrives in the options. */
 #ifndef UNUM_NODE_NODE_H
 #define UNUM_NODE_NODE_H
 
@@ -27,9 +27,9 @@ struct node_options {
     uint64_t memory_bytes;
     uint32_t process; /* our number, for people */
 
-    struct tls_context *tls;            /* NULL: plain streams */
-    struct agent_transport *supervisor; /* NULL: this machine runs no tasks */
-    const char *logs_folder;            /* of unum-log; NULL: no logs */
+    struct tls_context *tls;                              /* NULL: plain streams */
+    struct agent_transport *supervisor;                   /* NULL: this machine runs no tasks */
+    const char *logs_folder;                              /* of unum-log; NULL: no logs */
     uint64_t journal_segment_bytes, store_memtable_bytes; /* 0: defaults */
     void (*log)(void *context, const char *line);
     void *context;
@@ -44,8 +44,8 @@ void node_stop(struct node *node);
 /* The address with the real port; borrowed. */
 const char *node_address(const struct node *node);
 struct replica_host *node_replicas(struct node *node);
-/* Suspends until the node can't go on (a failed disk): the sentence is in ERROR. STATUS_CANCELLED: the
- * scope ends. */
+/* Suspends until the node can't go on (a failed disk): the sentence is in ERROR. STATUS_CANCELLED:
+ * the scope ends. */
 MUST_USE enum status node_wait_failure(struct node *node, struct error *error);
 
 #define NODE_VERSION "0.1.0"

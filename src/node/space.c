@@ -59,8 +59,9 @@ enum status space_list(struct space *space, const char *prefix, struct arena *ar
                        ret_count, ret_revision, error);
 }
 
-static enum status commit(struct space *space, const struct registry_command *command,
-                          uint64_t *ret_revision, bool *ret_succeeded, struct error *error)
+enum status space_commit(struct space *space, const struct registry_command *command,
+                         const char *principal, uint64_t *ret_revision, bool *ret_succeeded,
+                         struct error *error)
 {
     struct arena arena;
     struct buffer payload, answer;
@@ -71,7 +72,7 @@ static enum status commit(struct space *space, const struct registry_command *co
     enum status status = registry_command_encode(command, &payload, error);
     if (status == STATUS_OK) {
         struct replica_request request = {
-            .principal = bytes_of_text(space->principal),
+            .principal = bytes_of_text(principal != NULL ? principal : space->principal),
             .payload = bytes_of(payload.data, payload.used),
             .deadline_ns = deadline_of(space),
         };
@@ -105,7 +106,7 @@ static enum status put(struct space *space, const struct registry_compare *compa
         .success_count = 1,
     };
     bool succeeded;
-    enum status status = commit(space, &command, ret_revision, &succeeded, error);
+    enum status status = space_commit(space, &command, NULL, ret_revision, &succeeded, error);
     if (status == STATUS_OK && !succeeded)
         return error_set(error, STATUS_CONFLICT, "%.*s was changed by somebody else meanwhile",
                          (int)key.size, (const char *)key.data);
@@ -137,5 +138,5 @@ enum status space_delete(struct space *space, struct bytes key, struct error *er
                                         .success = &operation,
                                         .success_count = 1 };
     bool succeeded;
-    return commit(space, &command, NULL, &succeeded, error);
+    return space_commit(space, &command, NULL, NULL, &succeeded, error);
 }

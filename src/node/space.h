@@ -31,6 +31,12 @@ MUST_USE enum status space_list(struct space *space, const char *prefix, struct 
                                 struct registry_item **ret_items, size_t *ret_count,
                                 uint64_t *ret_revision, struct error *error);
 
+/* Propose COMMAND in the name of PRINCIPAL (NULL: the space's) and wait until it is applied. A
+ * refusal is its status with its sentence. ret_revision may be NULL. */
+MUST_USE enum status space_commit(struct space *space, const struct registry_command *command,
+                                  const char *principal, uint64_t *ret_revision,
+                                  bool *ret_succeeded, struct error *error);
+
 /* Put when the key's modify revision is still EXPECTED (0: it must not exist). STATUS_CONFLICT. */
 MUST_USE enum status space_put_if(struct space *space, struct bytes key, struct bytes value,
                                   uint64_t expected, uint64_t *ret_revision, struct error *error);
