@@ -36,6 +36,20 @@ static size_t format_key(char key[JOBS_KEY_BYTES_MAX], const char *project, cons
     return used < 0 ? 0 : (size_t)used;
 }
 
+/* Only the notice is wanted, so each reading begins a watch anew from there. */
+static enum status watch_space(struct jobs *jobs, struct error *error)
+{
+    registry_watch_destroy(jobs->watch);
+    jobs->watch = NULL;
+    struct registry_watch_options options = {
+        .key = bytes_of_text(JOBS_PREFIX),
+        .end = bytes_of_text("job0"), /* '0' follows '/' */
+        .notify = notice,
+        .context = jobs,
+    };
+    return registry_watch_create(jobs->system->registry, &options, &jobs->watch, error);
+}
+
 enum status jobs_create(struct space *system, struct condition *changed, struct jobs **ret_jobs,
                         struct error *error)
 {
@@ -45,13 +59,7 @@ enum status jobs_create(struct space *system, struct condition *changed, struct 
     jobs->changed = changed;
     jobs->stale = true;
     arena_init(&jobs->arena, JOBS_BYTES_MAX);
-    struct registry_watch_options options = {
-        .key = bytes_of_text(JOBS_PREFIX),
-        .end = bytes_of_text("job0"), /* '0' follows '/' */
-        .notify = notice,
-        .context = jobs,
-    };
-    enum status status = registry_watch_create(system->registry, &options, &jobs->watch, error);
+    enum status status = watch_space(jobs, error);
     if (status != STATUS_OK) {
         free(jobs);
         return status;
@@ -79,8 +87,9 @@ enum status jobs_refresh(struct jobs *jobs, bool *ret_changed, struct error *err
     size_t count;
     uint64_t revision;
     jobs->stale = false; /* a change while we read makes it stale again */
-    enum status status =
-        space_list(jobs->system, JOBS_PREFIX, &scratch, &items, &count, &revision, error);
+    enum status status = watch_space(jobs, error);
+    if (status == STATUS_OK)
+        status = space_list(jobs->system, JOBS_PREFIX, &scratch, &items, &count, &revision, error);
     struct jobs_entry *entries = NULL;
     if (status == STATUS_OK) {
         entries = arena_take(&arena, (count + 1) * sizeof *entries);
