@@ -28,6 +28,28 @@ void arena_reset(struct arena *arena)
     arena->used_bytes = 0;
 }
 
+void arena_clear(struct arena *arena)
+{
+    struct arena_block *kept = NULL;
+    struct arena_block *block = arena->blocks;
+    while (block != NULL) {
+        struct arena_block *next = block->next;
+        if (kept == NULL && block->size == ARENA_BLOCK_BYTES) {
+            kept = block;
+        } else {
+            free(block);
+        }
+        block = next;
+    }
+    if (kept != NULL) {
+        memset(kept->data, 0, kept->used);
+        kept->used = 0;
+        kept->next = NULL;
+    }
+    arena->blocks = kept;
+    arena->used_bytes = 0;
+}
+
 void arena_finish(struct arena *arena)
 {
     arena_reset(arena);

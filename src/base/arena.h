@@ -16,6 +16,8 @@ struct arena {
 void arena_init(struct arena *arena, size_t size_max);
 /* Free all; the arena may be used again. */
 void arena_reset(struct arena *arena);
+/* As arena_reset, but keep one small block, so that a loop that uses little allocates nothing. */
+void arena_clear(struct arena *arena);
 void arena_finish(struct arena *arena);
 /* SIZE zeroed bytes aligned to 16; NULL over the maximum or without memory. SIZE 0 gives a valid
  * pointer. */

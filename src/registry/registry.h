@@ -28,8 +28,19 @@ enum {
     REGISTRY_RANGE_ITEMS_DEFAULT = 1000,
     REGISTRY_RANGE_BYTES_MAX = 3 * 1024 * 1024, /* of one answer; `more` is set beyond */
     REGISTRY_LEASES_MAX = 100000,
-    REGISTRY_LEASE_KEYS_MAX = 100000,
     REGISTRY_WATCHES_MAX = 100000,
+    /* A revision is delivered whole, so it must fit a message; an apply must not keep others
+     * waiting, so it touches a bounded number of keys. What a command deletes, and what ends with
+     * a lease: */
+    REGISTRY_REVISION_EVENTS_MAX = 10000,
+    REGISTRY_REVISION_DELETED_BYTES_MAX = 1024 * 1024, /* of keys */
+    REGISTRY_LEASE_KEYS_MAX = REGISTRY_REVISION_EVENTS_MAX,
+    REGISTRY_LEASE_KEY_BYTES_MAX = REGISTRY_REVISION_DELETED_BYTES_MAX,
+    /* Keys that one command or read looks at; counts are exact up to it, `more` is set beyond. */
+    REGISTRY_SCAN_KEYS_MAX = 100000,
+    /* What an answer in an arena may need: an array that grew by doubling, and its bytes. */
+    REGISTRY_ARENA_BYTES_MAX = 16 * 1024 * 1024,
+    REGISTRY_REPLY_BYTES_MAX = LIMIT_MESSAGE_BYTES_MAX,
 };
 #define REGISTRY_LEASE_MS_MIN 1000ull
 #define REGISTRY_LEASE_MS_MAX (365ull * 86400000)
@@ -76,6 +87,7 @@ enum registry_command_kind {
     REGISTRY_COMMAND_REVOKE,
 };
 
+/* VALUE compares fail on a missing key, whatever the result asked for (as etcd). */
 struct registry_command {
     enum registry_command_kind kind;
     const struct registry_compare *compares;
@@ -95,7 +107,7 @@ struct registry_response { /* of one operation */
     struct registry_item *items; /* previous (put, delete) or found (range) */
     size_t item_count;
     uint64_t count; /* deleted, or in the range */
-    bool more;
+    bool more;      /* items were left out, or COUNT is a lower bound (REGISTRY_SCAN_KEYS_MAX) */
 };
 
 struct registry_reply {
@@ -119,7 +131,13 @@ MUST_USE enum status registry_reply_decode(struct bytes bytes, struct arena *are
 
 struct registry;
 
-/* The state_machine of kind "registry"; context is unused. */
+/* What a space keeps. All replicas of a group must have the same: they decide what apply does. */
+struct registry_limits {
+    uint64_t history_revisions_max, history_bytes_max, quota_bytes;
+};
+
+/* The state_machine of kind "registry". CONTEXT: a struct registry_limits, copied, or NULL for the
+ * defaults above. GROUP is unused. */
 MUST_USE enum status registry_create(void *context, const struct group_description *group,
                                      struct state_machine **ret_machine, struct error *error);
 struct registry *registry_of(struct state_machine *machine);
@@ -168,7 +186,8 @@ struct registry_watch_options {
     struct bytes key, end;   /* copied */
     uint64_t start_revision; /* 0: after the current one */
     bool include_previous;
-    /* Called (from apply, must not suspend) when there may be something to read. */
+    /* Called when an apply is in the store and there is something to read; must not suspend. It may
+     * create and destroy watches. */
     void (*notify)(void *context);
     void *context;
 };
@@ -176,8 +195,12 @@ MUST_USE enum status registry_watch_create(struct registry *registry,
                                            const struct registry_watch_options *options,
                                            struct registry_watch **ret_watch, struct error *error);
 void registry_watch_destroy(struct registry_watch *watch);
-/* Up to EVENT_COUNT_MAX events (at least all of one revision), in order, in ARENA. ret_revision:
- * all events up to it have been given. STATUS_CLOSED: the cursor is compacted. */
+/* Up to EVENT_COUNT_MAX events, whole revisions, at least one of them, in order, in ARENA
+ * (REGISTRY_ARENA_BYTES_MAX). ret_revision: all events up to it have been given. Looks at a bounded
+ * number of revisions: while ret_revision is below registry_figures().revision, call again; then
+ * wait for notify. Previous values that would take the answer over REGISTRY_RANGE_BYTES_MAX are
+ * left out (has_previous is false). STATUS_CLOSED: the cursor is compacted, ERROR names the oldest
+ * revision kept. */
 MUST_USE enum status registry_watch_next(struct registry_watch *watch, size_t event_count_max,
                                          struct arena *arena, struct registry_event **ret_events,
                                          size_t *ret_count, uint64_t *ret_revision,
