@@ -156,18 +156,21 @@ struct raft_message *raft_emit_message(struct raft *raft, enum raft_message_type
 
 bool raft_hard_is_durable(const struct raft *raft)
 {
+#ifdef MUTATION_FORGET_VOTE /* the vote lives in memory only */
+    return raft->hard_term == raft->term;
+#endif
     return raft->hard_term == raft->term && raft->hard_vote == raft->vote;
 }
 
 void raft_emit_hard(struct raft *raft)
 {
-#ifdef MUTATION_FORGET_VOTE /* the vote lives in memory only */
-    if (raft->hard_term == raft->term) raft->hard_vote = raft->vote;
-#endif
     if (raft_hard_is_durable(raft) || raft->hard_asked) return;
     struct raft_action *action = raft_emit(raft, RAFT_ACTION_PERSIST_HARD);
     action->hard.term = raft->term;
     action->hard.vote = raft->vote;
+#ifdef MUTATION_FORGET_VOTE
+    action->hard.vote = 0;
+#endif
     raft->hard_asked = true;
 }
 

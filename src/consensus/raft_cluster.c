@@ -391,6 +391,7 @@ enum status cluster_step(struct cluster *cluster, uint64_t id, struct raft_event
     struct cluster_node *node = cluster_node(cluster, id);
 
     if (!node->running) return STATUS_CLOSED;
+    if (++cluster->steps > CLUSTER_STEPS_MAX) violate(cluster, node, "steps without end");
     event.now_ns = clock_of(cluster, node);
     event.random = cluster_draw(cluster, UINT64_MAX);
     struct raft_info before, after;

@@ -22,6 +22,7 @@ enum {
     CLUSTER_SNAPSHOT_PARTS = 3,
     CLUSTER_PART_BYTES = 8,
     CLUSTER_RUNS_MAX = 2048,
+    CLUSTER_STEPS_MAX = 1000000, /* a run with more does not come to an end */
 };
 
 struct cluster_entry {
@@ -120,7 +121,7 @@ struct cluster {
     struct cluster_entry committed[CLUSTER_LOG_MAX];
     uint64_t committed_in_term[CLUSTER_LOG_MAX];
     uint64_t leader_of_term[CLUSTER_TERMS_MAX]; /* node id * 2^32 + life */
-    uint64_t reads_ready, snapshots_installed, hibernations, elections, messages_sent;
+    uint64_t reads_ready, snapshots_installed, hibernations, elections, messages_sent, steps;
     const char *violation; /* the first one; NULL: none */
     uint64_t violation_node;
 };

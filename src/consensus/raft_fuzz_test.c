@@ -67,6 +67,56 @@ static void act_as_operator(struct cluster *cluster)
     }
 }
 
+/* The worst for a lease: its leader is cut off from one follower for long; another, on whose
+ * promise the lease rests, restarts or is wooed by a transfer; then the leader is alone and goes on
+ * reading while the others elect and commit. */
+static void act_against_lease(struct cluster *cluster)
+{
+    uint64_t leader = cluster_leader(cluster);
+    uint64_t lonely = any_node(cluster), restarted = any_node(cluster);
+
+    if (leader == 0 || lonely == leader || restarted == leader || lonely == restarted) return;
+    bool transfer = cluster_chance(cluster, 500);
+    if (!transfer) {
+        cluster_cut(cluster, leader, lonely, true);
+        cluster_run(cluster, (1200 + cluster_draw(cluster, 1500)) * CONSENSUS_MILLISECOND_NS);
+        if (cluster_node(cluster, restarted)->running) cluster_crash(cluster, restarted);
+        if (!cluster_node(cluster, restarted)->running) cluster_start(cluster, restarted);
+        (void)cluster_step(cluster, lonely, (struct raft_event) { .type = RAFT_EVENT_CAMPAIGN });
+    } else {
+        (void)cluster_transfer(cluster, leader, lonely);
+        cluster_run(cluster, cluster_draw(cluster, 300) * CONSENSUS_MILLISECOND_NS);
+    }
+    for (uint64_t id = 1; id <= CLUSTER_NODES; id++) {
+        if (id != leader) cluster_cut(cluster, leader, id, true);
+    }
+    for (int i = 0; i < 40 && cluster->violation == NULL; i++) {
+        for (uint64_t id = 1; id <= CLUSTER_NODES; id++) (void)cluster_propose(cluster, id, 1);
+        (void)cluster_read(cluster, leader);
+        cluster_run(cluster, 25 * CONSENSUS_MILLISECOND_NS);
+    }
+    cluster_heal(cluster);
+}
+
+/* Elections on top of each other: everybody may campaign, with and without a transfer, and voters
+ * restart in between. */
+static void act_storm(struct cluster *cluster)
+{
+    for (int i = 0; i < 12 && cluster->violation == NULL; i++) {
+        uint64_t leader = cluster_leader(cluster), id = any_node(cluster);
+        if (leader != 0) (void)cluster_transfer(cluster, leader, any_node(cluster));
+        for (uint64_t other = 1; other <= CLUSTER_NODES; other++) {
+            if (!cluster_chance(cluster, 600)) continue;
+            (void)cluster_step(cluster, other, (struct raft_event) { .type = RAFT_EVENT_CAMPAIGN });
+        }
+        cluster_run(cluster, cluster_draw(cluster, 400) * CONSENSUS_MILLISECOND_NS);
+        if (cluster_node(cluster, id)->running && cluster_chance(cluster, 600)) {
+            cluster_crash(cluster, id);
+            cluster_start(cluster, id);
+        }
+    }
+}
+
 static void act(struct cluster *cluster)
 {
     uint64_t kind = cluster_draw(cluster, 20);
@@ -80,6 +130,8 @@ static void act(struct cluster *cluster)
     if (kind < 3) act_on_processes(cluster);
     if (kind >= 3 && kind < 6) act_on_network(cluster);
     if (kind >= 6 && kind < 10) act_as_operator(cluster);
+    if (kind == 10 && cluster_chance(cluster, 300)) act_against_lease(cluster);
+    if (kind == 11 && cluster_chance(cluster, 200)) act_storm(cluster);
 }
 
 /* All faults end: the members must elect, commit something new, and agree. */
