@@ -136,7 +136,7 @@ static enum status make_plan(const struct request *request, struct plan *ret_pla
     };
     if (plan.changes == NULL || plan.jobs == NULL || plan.expected == NULL)
         return no_memory(request->error);
-    status = jobs_refresh(tasks_jobs(request->node->tasks), NULL, request->error);
+    status = jobs_refresh(tasks_jobs(request->node->tasks), request->error);
     for (size_t i = 0; status == STATUS_OK && i < apply->n_jobs; i++) {
         for (size_t k = 0; k < i; k++)
             if (strcmp(apply->jobs[i]->name, apply->jobs[k]->name) == 0)
@@ -188,7 +188,7 @@ static enum status find_job(const struct request *request, const char *name,
     enum status status = need_tasks(request);
     if (status != STATUS_OK) return status;
     struct jobs *jobs = tasks_jobs(request->node->tasks);
-    status = jobs_refresh(jobs, NULL, request->error);
+    status = jobs_refresh(jobs, request->error);
     if (status != STATUS_OK) return status;
     const struct jobs_entry *entry = jobs_find(jobs, NULL, name);
     if (entry == NULL)

@@ -10,7 +10,9 @@ enum { JOBS_KEY_BYTES_MAX = 8 + 2 * LIMIT_NAME_BYTES_MAX };
 
 struct jobs {
     struct space *system;
-    struct condition *changed;
+    void (*notify)(void *context);
+    void *context;
+    uint64_t version;
     struct registry_watch *watch;
     struct arena arena; /* of the mirror */
     struct jobs_entry *entries;
@@ -22,7 +24,7 @@ static void notice(void *context)
 {
     struct jobs *jobs = context;
     jobs->stale = true;
-    condition_broadcast(jobs->changed);
+    jobs->notify(jobs->context);
 }
 
 static const char *project_of(const char *project)
@@ -50,13 +52,14 @@ static enum status watch_space(struct jobs *jobs, struct error *error)
     return registry_watch_create(jobs->system->registry, &options, &jobs->watch, error);
 }
 
-enum status jobs_create(struct space *system, struct condition *changed, struct jobs **ret_jobs,
-                        struct error *error)
+enum status jobs_create(struct space *system, void (*notify)(void *context), void *context,
+                        struct jobs **ret_jobs, struct error *error)
 {
     struct jobs *jobs = calloc(1, sizeof *jobs);
     if (jobs == NULL) return error_set(error, STATUS_NO_MEMORY, "out of memory");
     jobs->system = system;
-    jobs->changed = changed;
+    jobs->notify = notify;
+    jobs->context = context;
     jobs->stale = true;
     arena_init(&jobs->arena, JOBS_BYTES_MAX);
     enum status status = watch_space(jobs, error);
@@ -76,9 +79,8 @@ void jobs_destroy(struct jobs *jobs)
     free(jobs);
 }
 
-enum status jobs_refresh(struct jobs *jobs, bool *ret_changed, struct error *error)
+enum status jobs_refresh(struct jobs *jobs, struct error *error)
 {
-    if (ret_changed != NULL) *ret_changed = jobs->stale;
     if (!jobs->stale) return STATUS_OK;
     struct arena arena, scratch;
     arena_init(&arena, JOBS_BYTES_MAX);
@@ -114,7 +116,13 @@ enum status jobs_refresh(struct jobs *jobs, bool *ret_changed, struct error *err
     jobs->arena = arena;
     jobs->entries = entries;
     jobs->count = count;
+    jobs->version++;
     return STATUS_OK;
+}
+
+uint64_t jobs_version(const struct jobs *jobs)
+{
+    return jobs->version;
 }
 
 size_t jobs_count(const struct jobs *jobs)

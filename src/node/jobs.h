@@ -17,11 +17,14 @@ struct jobs_entry {
 
 struct jobs;
 
-MUST_USE enum status jobs_create(struct space *system, struct condition *changed,
+/* NOTIFY: the space has changed; called from its apply, must not suspend. */
+MUST_USE enum status jobs_create(struct space *system, void (*notify)(void *context), void *context,
                                  struct jobs **ret_jobs, struct error *error);
 void jobs_destroy(struct jobs *jobs);
-/* Read them again if the space has changed. ret_changed may be NULL. */
-MUST_USE enum status jobs_refresh(struct jobs *jobs, bool *ret_changed, struct error *error);
+/* Read them again if the space has changed. */
+MUST_USE enum status jobs_refresh(struct jobs *jobs, struct error *error);
+/* Counts the times that they were read. */
+uint64_t jobs_version(const struct jobs *jobs);
 /* In the order of project and name. */
 size_t jobs_count(const struct jobs *jobs);
 const struct jobs_entry *jobs_at(const struct jobs *jobs, size_t index);

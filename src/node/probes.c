@@ -34,8 +34,8 @@ static int compare_probes(const struct probe *a, const struct probe *b)
 }
 
 RB_HEAD(probe_order, probe);
-RB_PROTOTYPE_STATIC(probe_order, probe, order, compare_probes)
-RB_GENERATE_STATIC(probe_order, probe, order, compare_probes)
+RB_PROTOTYPE_INTERNAL(probe_order, probe, order, compare_probes, __attribute__((unused)) static)
+RB_GENERATE_INTERNAL(probe_order, probe, order, compare_probes, __attribute__((unused)) static)
 
 struct probes {
     struct network *network;

@@ -4,7 +4,9 @@
 #define UNUM_NODE_TASKS_H
 
 #include "base/arena.h"
+#include "node/agent.h"
 #include "node/jobs.h"
+#include "schedule/controller.h"
 #include "unum/v1/computer.pb-c.h"
 
 struct node;
@@ -15,6 +17,12 @@ MUST_USE enum status tasks_create(struct node *node, struct tasks **ret_tasks, s
 void tasks_destroy(struct tasks *tasks);
 /* Something changed that the controller should look at. Does not suspend. */
 void tasks_notice(struct tasks *tasks);
+/* The same for one observed task (NULL: not known which): its probes follow. */
+void tasks_observe(struct tasks *tasks, const struct agent_task *task);
+struct node *tasks_node(const struct tasks *tasks);
+/* What the controller last said of a task, one sentence; empty when nothing. */
+void tasks_reason(const struct tasks *tasks, const struct jobs_entry *entry, uint32_t index,
+                  char ret_text[CONTROLLER_REASON_BYTES_MAX + 1]);
 struct jobs *tasks_jobs(struct tasks *tasks);
 
 /* The tasks of JOB (NULL or "": of all jobs), by job and index; also those that do not run yet or
