@@ -98,22 +98,85 @@ static void act_against_lease(struct cluster *cluster)
     cluster_heal(cluster);
 }
 
-/* Elections on top of each other: everybody may campaign, with and without a transfer, and voters
- * restart in between. */
+static void stand(struct cluster *cluster, uint64_t id)
+{
+    (void)cluster_step(cluster, id, (struct raft_event) { .type = RAFT_EVENT_CAMPAIGN });
+}
+
+static void restart(struct cluster *cluster, uint64_t id)
+{
+    if (cluster_node(cluster, id)->running) cluster_crash(cluster, id);
+    cluster_start(cluster, id);
+}
+
+static void wait_for(struct cluster *cluster, uint64_t least_ms, uint64_t more_ms)
+{
+    cluster_run(cluster,
+                (least_ms + cluster_draw(cluster, more_ms + 1)) * CONSENSUS_MILLISECOND_NS);
+}
+
+/* Elections on top of each other: the leader dies, several campaign at the same moment over slow
+ * links, and voters restart between one candidate's request and the next one's. */
 static void act_storm(struct cluster *cluster)
 {
-    for (int i = 0; i < 12 && cluster->violation == NULL; i++) {
-        uint64_t leader = cluster_leader(cluster), id = any_node(cluster);
-        if (leader != 0) (void)cluster_transfer(cluster, leader, any_node(cluster));
-        for (uint64_t other = 1; other <= CLUSTER_NODES; other++) {
-            if (!cluster_chance(cluster, 600)) continue;
-            (void)cluster_step(cluster, other, (struct raft_event) { .type = RAFT_EVENT_CAMPAIGN });
+    uint64_t delay_ns_max = cluster->options.delay_ns_max;
+    uint64_t leader = cluster_leader(cluster);
+
+    if (leader != 0) cluster_crash(cluster, leader);
+    wait_for(cluster, 1000, 200);
+    cluster->options.delay_ns_max = 150 * CONSENSUS_MILLISECOND_NS;
+    for (uint64_t id = 1; id <= CLUSTER_NODES; id++) stand(cluster, id);
+    for (int i = 0; i < 8 && cluster->violation == NULL; i++) {
+        wait_for(cluster, 0, 100);
+        uint64_t id = any_node(cluster);
+        if (cluster->violation == NULL && id != leader) restart(cluster, id);
+    }
+    cluster->options.delay_ns_max = delay_ns_max;
+}
+
+/* A transfer inside one half of a partition while the other half elects for itself, and the halves
+ * meet in the middle of it. */
+static void act_transfer_across(struct cluster *cluster)
+{
+    uint64_t leader = cluster_leader(cluster), target = any_node(cluster);
+
+    if (leader == 0 || target == leader) return;
+    for (uint64_t id = 1; id <= CLUSTER_NODES; id++) {
+        if (id == leader || id == target) continue;
+        cluster_cut(cluster, leader, id, true);
+        cluster_cut(cluster, target, id, true);
+    }
+    uint64_t delay_ns_max = cluster->options.delay_ns_max;
+    wait_for(cluster, 850, 150);
+    cluster->options.delay_ns_max = 200 * CONSENSUS_MILLISECOND_NS;
+    (void)cluster_transfer(cluster, leader, target);
+    for (int i = 0; i < 6 && cluster->violation == NULL; i++) {
+        wait_for(cluster, 0, 80);
+        uint64_t candidate = any_node(cluster);
+        if (candidate != leader && candidate != target) stand(cluster, candidate);
+        if (i == 2) cluster_heal(cluster);
+    }
+    cluster->options.delay_ns_max = delay_ns_max;
+    wait_for(cluster, 300, 300);
+}
+
+/* Figure 8 of the Raft paper, by chance: leaders that reach only one other with their entry die,
+ * return and lead again. */
+static void act_figure_8(struct cluster *cluster)
+{
+    for (int i = 0; i < 6 && cluster->violation == NULL; i++) {
+        uint64_t leader = cluster_leader(cluster), friend = any_node(cluster);
+        if (leader == 0) break;
+        for (uint64_t id = 1; id <= CLUSTER_NODES; id++) {
+            if (id != leader && id != friend) cluster_cut(cluster, leader, id, true);
         }
-        cluster_run(cluster, cluster_draw(cluster, 400) * CONSENSUS_MILLISECOND_NS);
-        if (cluster_node(cluster, id)->running && cluster_chance(cluster, 600)) {
-            cluster_crash(cluster, id);
-            cluster_start(cluster, id);
-        }
+        (void)cluster_propose(cluster, leader, 1);
+        wait_for(cluster, 5, 100);
+        if (cluster->violation != NULL) return;
+        cluster_crash(cluster, leader);
+        cluster_heal(cluster);
+        wait_for(cluster, 500, 3000);
+        if (cluster->violation == NULL) restart(cluster, leader);
     }
 }
 
@@ -132,6 +195,8 @@ static void act(struct cluster *cluster)
     if (kind >= 6 && kind < 10) act_as_operator(cluster);
     if (kind == 10 && cluster_chance(cluster, 300)) act_against_lease(cluster);
     if (kind == 11 && cluster_chance(cluster, 200)) act_storm(cluster);
+    if (kind == 12 && cluster_chance(cluster, 200)) act_transfer_across(cluster);
+    if (kind == 13 && cluster_chance(cluster, 100)) act_figure_8(cluster);
 }
 
 /* All faults end: the members must elect, commit something new, and agree. */
