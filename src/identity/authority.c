@@ -137,11 +137,9 @@ static int no_password(char *bytes, int size, int is_write, void *user)
 
 static bool fill_authority(struct authority *authority)
 {
-    char common_name[LIMIT_NAME_BYTES_MAX + 16];
     char uri[LIMIT_NAME_BYTES_MAX + 32];
-    (void)snprintf(common_name, sizeof common_name, "authority of %s", authority->computer_name);
     (void)snprintf(uri, sizeof uri, "URI:spiffe://%s", authority->computer_name);
-    X509 *certificate = certificate_begin(authority->key, authority->computer_name, common_name);
+    X509 *certificate = certificate_begin(authority->key, authority->computer_name, "authority");
     authority->certificate = certificate;
     if (certificate == NULL) return false;
     X509V3_CTX context;

@@ -289,6 +289,22 @@ static void the_extension_is_exact(void **state)
                      STATUS_UNSUPPORTED);
 }
 
+static void the_longest_names_fit(void **state)
+{
+    (void)state;
+    static const char longest[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    assert_int_equal(strlen(longest), LIMIT_NAME_BYTES_MAX);
+    struct authority *authority = authority_of(longest);
+    size_t size;
+    uint8_t *der = issue(authority, IDENTITY_OPERATOR, longest, 7, &size);
+    struct identity identity;
+    assert_int_equal(identity_decode(der, size, &identity, NULL), STATUS_OK);
+    assert_string_equal(identity.computer_name, longest);
+    assert_string_equal(identity.name, longest);
+    OPENSSL_free(der);
+    authority_destroy(authority);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +316,7 @@ int main(void)
         cmocka_unit_test(an_authority_is_not_a_peer_and_a_stranger_is_told_so),
         cmocka_unit_test(an_identity_of_another_computer_or_of_the_past_is_denied),
         cmocka_unit_test(names_are_bounded_and_plain),
+        cmocka_unit_test(the_longest_names_fit),
         cmocka_unit_test(the_extension_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
