@@ -301,12 +301,14 @@ _Static_assert(VALUE_BYTES_MAX >
 static bool fill_leaf(X509 *certificate, const struct authority *authority,
                       const struct authority_request *request, const char *names)
 {
+    /* Only machines serve: an operator or a task can't pose as the computer. */
+    const char *usage = request->kind == IDENTITY_MACHINE ? "serverAuth,clientAuth" : "clientAuth";
     X509V3_CTX context;
     X509V3_set_ctx(&context, authority->certificate, certificate, NULL, NULL, 0);
     return X509_set_issuer_name(certificate, X509_get_subject_name(authority->certificate)) == 1 &&
            add_extension(certificate, &context, NID_basic_constraints, "critical,CA:FALSE") &&
            add_extension(certificate, &context, NID_key_usage, "critical,digitalSignature") &&
-           add_extension(certificate, &context, NID_ext_key_usage, "serverAuth,clientAuth") &&
+           add_extension(certificate, &context, NID_ext_key_usage, usage) &&
            add_extension(certificate, &context, NID_subject_key_identifier, "hash") &&
            add_extension(certificate, &context, NID_authority_key_identifier, "keyid") &&
            add_extension(certificate, &context, NID_subject_alt_name, names) &&

@@ -151,6 +151,14 @@ static void a_strict_client_accepts_the_chain_in_any_year(void **state)
         assert_int_not_equal(
             verify(pem, foreign.certificate, times[i], X509_PURPOSE_SSL_SERVER, NULL, NULL), 0);
     }
+    request.kind = IDENTITY_OPERATOR;
+    assert_int_equal(authority_issue(authority, &request, &leaf, &error), STATUS_OK);
+    assert_int_equal(
+        verify(root.certificate, leaf.certificate, times[0], X509_PURPOSE_SSL_CLIENT, NULL, NULL),
+        0);
+    assert_int_equal(
+        verify(root.certificate, leaf.certificate, times[0], X509_PURPOSE_SSL_SERVER, NULL, NULL),
+        X509_V_ERR_INVALID_PURPOSE);
     authority_destroy(authority);
     authority_destroy(other);
 }

@@ -138,15 +138,19 @@ static void read_loop(struct serve_connection *connection, uint8_t *bytes)
     unsigned silences = 0;
     uint64_t idle_since_ns = serve_now_ns(serve);
     enum status status = STATUS_OK;
+    uint64_t end_ns =
+        connection->refusal == NULL ? DEADLINE_NEVER : idle_since_ns + SERVE_REFUSED_MS_MAX * MS_NS;
     while (status == STATUS_OK) {
         size_t used = 0;
         uint64_t now_ns = serve_now_ns(serve);
+        if (now_ns >= end_ns) return;
         if (is_idle(connection, now_ns, &idle_since_ns)) {
             grpc_drain(connection->grpc);
             condition_signal(&connection->output_wanted);
         }
-        status = stream_read(connection->stream, bytes, SERVE_READ_BYTES,
-                             now_ns + SERVE_SILENCE_MS_MAX * MS_NS, &used);
+        uint64_t deadline_ns = now_ns + SERVE_SILENCE_MS_MAX * MS_NS;
+        if (deadline_ns > end_ns) deadline_ns = end_ns;
+        status = stream_read(connection->stream, bytes, SERVE_READ_BYTES, deadline_ns, &used);
         if (status == STATUS_TIMEOUT) {
             status = on_silence(connection, ++silences);
             continue;
@@ -201,8 +205,14 @@ static enum status identify(struct serve_connection *connection, struct error *e
     if (alpn == NULL || strcmp(alpn, "h2") != 0)
         return error_set(error, STATUS_INVALID, "the peer asks for a protocol other than h2");
     assert(options->identify != NULL);
-    return options->identify(options->context, tls_stream_peer(connection->stream),
-                             connection->principal, error);
+    enum status status = options->identify(options->context, tls_stream_peer(connection->stream),
+                                           connection->principal, error);
+    if (status != STATUS_DENIED) return status;
+    /* It is told why, as the answer to whatever it calls. */
+    connection->serve->figures.refused++;
+    say(connection->serve, "%s: refused: %s", peer_of(connection->stream), error->text);
+    connection->refusal = strdup(error->text);
+    return connection->refusal == NULL ? STATUS_NO_MEMORY : STATUS_OK;
 }
 
 static enum status shake_hands(struct serve_connection *connection, struct error *error)
@@ -255,6 +265,7 @@ static void connection_fiber(void *argument)
             error.text[0] != '\0' ? error.text : status_name(status));
     }
     stream_close(connection->stream);
+    free(connection->refusal);
     TAILQ_REMOVE(&serve->connections, connection, all);
     serve->connection_count--;
     free(connection);

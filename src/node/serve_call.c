@@ -75,11 +75,11 @@ static void call_free(struct serve_call *call)
     call->grpc = NULL;
     if (call->deadline_ns != DEADLINE_NEVER) serve->deadline_count--;
     serve->call_count--;
-    arena_reset(&call->arena);
     if (serve->kept_count >= SERVE_CALLS_KEPT_MAX) {
         call_destroy(call);
         return;
     }
+    arena_clear(&call->arena);
     empty_or_drop(&call->request);
     empty_or_drop(&call->reply);
     TAILQ_INSERT_HEAD(&serve->kept, call, list);
@@ -202,6 +202,10 @@ static void on_called(void *context, struct grpc_call *grpc, const char *path, u
 {
     struct serve_connection *connection = context;
     struct serve *serve = connection->serve;
+    if (connection->refusal != NULL) {
+        grpc_call_finish(grpc, GRPC_UNAUTHENTICATED, connection->refusal);
+        return;
+    }
     const char *method = NULL;
     const struct serve_service *service = service_of(serve, path, &method);
     if (service == NULL) {

@@ -19,6 +19,7 @@ enum {
     SERVE_SILENCE_MS_MAX = 60000,        /* then the client is asked for a sign of life */
     SERVE_IDLE_MS_MAX = 30 * 60000,      /* without calls */
     SERVE_WRITE_MS_MAX = 60000,          /* for SERVE_WRITE_BYTES to leave */
+    SERVE_REFUSED_MS_MAX = 10000,        /* for a refused peer to hear why */
     SERVE_GOODBYE_MS_MAX = 1000,         /* for the last words on a broken connection */
     SERVE_SWEEP_MS = 20,                 /* how late a passed deadline may be noticed */
     SERVE_LOG_LINES_PER_S_MAX = 20,
@@ -41,6 +42,7 @@ struct serve_connection {
     struct serve_call_list done;                   /* fiber has ended; the writer joins and frees */
     bool is_ending; /* nothing more is read; the writer says goodbye */
     bool writer_runs;
+    char *refusal; /* the peer's identity is refused: every call is answered with this */
     char principal[SERVE_PRINCIPAL_BYTES_MAX + 1];
 };
 
