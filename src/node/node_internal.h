@@ -4,6 +4,7 @@
 
 #include "node/exec.h"
 #include "node/node.h"
+#include "node/registry_service.h"
 #include "node/space.h"
 
 struct tasks;
@@ -11,14 +12,13 @@ struct tasks;
 struct node {
     struct node_options options;
     struct scope scope; /* of everything that the node runs */
-    bool scope_open;
     struct replica_host *host;
     struct space system;
-    struct space main;
     struct reasons *reasons;
     struct agent *agent; /* NULL: no tasks here */
     struct exec_table *execs;
     struct tasks *tasks;
+    struct registry_service registry_service;
     struct serve *serve;
     uint64_t started_ns;
 };

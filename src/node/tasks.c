@@ -302,6 +302,13 @@ static void update_probe(struct tasks *tasks, const struct agent_task *task)
 /* --- the fiber
  * ------------------------------------------------------------------------------------ */
 
+static void update_probes(struct tasks *tasks)
+{
+    for (const struct agent_task *task = agent_tasks(tasks->node->agent); task != NULL;
+         task = task->hh.next)
+        update_probe(tasks, task);
+}
+
 /* Each start of the daemon has a number of its own in the incarnations that it gives out. */
 static enum status raise_epoch(struct tasks *tasks, struct error *error)
 {

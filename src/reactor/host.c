@@ -7,7 +7,9 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -68,6 +70,18 @@ enum status host_process_usage(uint32_t process, struct host_usage *ret_usage)
         .cpu_ns = ticks * (1000000000ULL / (uint64_t)sysconf(_SC_CLK_TCK)),
     };
     return STATUS_OK;
+}
+
+void host_random(void *ret_bytes, size_t size)
+{
+    uint8_t *bytes = ret_bytes;
+    while (size > 0) {
+        ssize_t used = getrandom(bytes, size, 0);
+        if (used < 0 && errno != EINTR) abort(); /* no randomness, no identity */
+        if (used <= 0) continue;
+        bytes += used;
+        size -= (size_t)used;
+    }
 }
 
 enum status host_give_folder(const char *folder, uint32_t user, struct error *error)

@@ -6,6 +6,7 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { HOST_NAME_BYTES_MAX = 63 };
@@ -25,6 +26,9 @@ struct host_usage {
 };
 /* Of process PID in the namespace of this process's /proc. STATUS_NOT_FOUND. */
 MUST_USE enum status host_process_usage(uint32_t process, struct host_usage *ret_usage);
+
+/* From the kernel; for ids and keys, before there is a reactor. */
+void host_random(void *ret_bytes, size_t size);
 
 /* Make FOLDER and everything below belong to user ID (private, mode 0700 and 0600). */
 MUST_USE enum status host_give_folder(const char *folder, uint32_t user, struct error *error);
