@@ -53,7 +53,7 @@ struct sim_disk {
     struct disk blocking; /* calls never do */
     struct sim_disk_options options;
     struct sim_disk_counters counters;
-    uint64_t history_hash; /* over every operation, its arguments and its result */
+    uint64_t history_hash; /* over every operation; what is written counts through `disk` only */
     bool lost_power;       /* dead by power loss */
     bool crashed;          /* dead by a crash of the process */
 
