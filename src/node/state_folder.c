@@ -139,13 +139,13 @@ static enum status settle_config(struct disk *disk, const char *folder,
 {
     char text[STATE_FOLDER_CONFIG_BYTES_MAX], before[STATE_FOLDER_CONFIG_BYTES_MAX] = "";
     struct state_folder_config config = { .name = "" };
-    enum status status = read_text(disk, "config", before, sizeof before);
+    enum status status = read_text(disk, "machine/config", before, sizeof before);
     if (status == STATUS_OK)
         status = state_folder_parse_config(before, strlen(before), &config, error);
     else if (status == STATUS_NOT_FOUND)
         status = STATUS_OK;
     else
-        return explain(error, status, folder, "config");
+        return explain(error, status, folder, "machine/config");
     if (status != STATUS_OK) return status;
     struct host_facts facts;
     host_read_facts(&facts);
@@ -157,8 +157,8 @@ static enum status settle_config(struct disk *disk, const char *folder,
                    "name: %s\nmachine: %s\naddress: %s\n",
                    config.name, config.machine, config.address);
     if (strcmp(text, before) != 0) {
-        status = write_text(disk, "config", text);
-        if (status != STATUS_OK) return explain(error, status, folder, "config");
+        status = write_text(disk, "machine/config", text);
+        if (status != STATUS_OK) return explain(error, status, folder, "machine/config");
     }
     *ret_config = config;
     return STATUS_OK;
@@ -299,6 +299,8 @@ static enum status create_on(struct disk *disk, const char *folder,
                              struct error *error)
 {
     enum status status = make_folders(disk, folder, error);
+    /* The daemon's own user has to get through to data/ and machine/. */
+    if (status == STATUS_OK && owner != 0) status = host_pass_folder(folder, error);
     if (status != STATUS_OK) return status;
     struct state_folder_config config;
     status = settle_config(disk, folder, wanted, &config, error);
@@ -346,12 +348,12 @@ enum status state_folder_read(const char *folder, struct state_folder *ret_state
     enum status status = blocking_disk_open(folder, &disk, error);
     if (status != STATUS_OK) return status;
     char text[STATE_FOLDER_CONFIG_BYTES_MAX];
-    status = read_text(disk, "config", text, sizeof text);
+    status = read_text(disk, "machine/config", text, sizeof text);
     if (status == STATUS_NOT_FOUND)
         (void)error_set(error, status, "there is no computer in %s; make one with `unum up`",
                         folder);
     else if (status != STATUS_OK)
-        (void)explain(error, status, folder, "config");
+        (void)explain(error, status, folder, "machine/config");
     if (status == STATUS_OK)
         status = state_folder_parse_config(text, strlen(text), &ret_state->config, error);
     const struct {

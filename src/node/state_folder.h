@@ -1,9 +1,8 @@
 /* State folder: what a computer keeps on one machine, and how a new one is made.
  *
- *   config        name, machine, address (docs/formats/config.md); root's
  *   data/         superblock, lock, journal, store: the daemon's alone
- *   machine/      machine.crt, machine.key, authority.crt: the daemon's alone
- *   authority/    authority.crt, authority.key: root's alone, never read by the daemon
+ *   machine/      config (docs/formats/config.md), machine.crt, machine.key, authority.crt:
+ * likewise authority/    authority.crt, authority.key: root's alone, never read by the daemon
  *   operator/     operator.crt, operator.key, authority.crt, addresses: the first operator's
  * credential supervise.sock, logs/, ...   unum-init's
  *

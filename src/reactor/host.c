@@ -102,6 +102,13 @@ enum status host_give_folder(const char *folder, uint32_t user, struct error *er
     return status;
 }
 
+enum status host_pass_folder(const char *folder, struct error *error)
+{
+    if (chmod(folder, 0711) == 0) return STATUS_OK;
+    enum status status = errno == EROFS || errno == EPERM ? STATUS_DENIED : STATUS_IO;
+    return error_set(error, status, "cannot change the mode of %s: %s", folder, strerror(errno));
+}
+
 enum status host_signals_open(int *ret_descriptor, struct error *error)
 {
     sigset_t set;
