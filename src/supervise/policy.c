@@ -92,6 +92,10 @@ static void ending_text(const struct policy_task *task, char *text, size_t size)
     uint64_t from = task->started_at_ns != 0 ? task->started_at_ns : task->spawned_at_ns;
     seconds_text(task->ended_at_ns > from ? task->ended_at_ns - from : 0, ran);
     const char *why = "";
+    if (task->exit_kind == SUPERVISE_NOT_STARTED) {
+        (void)snprintf(text, size, "could not be started: %s", task->failure);
+        return;
+    }
     switch ((enum policy_cause)task->cause) {
     case POLICY_CAUSE_TIMEOUT: why = "was not ready in time, "; break;
     case POLICY_CAUSE_ZOMBIE: why = "left an exited child unreaped, "; break;
@@ -246,14 +250,12 @@ static void plan_restart(struct step *step, uint32_t slot)
         char period[32];
         seconds_text(task->spec.restarts_period_ms * ms, period);
         SAY(task, "held back for %s: restarted %u times in %s; last run %.140s", wait,
-            task->spec.restarts_limit, period,
-            task->exit_kind == SUPERVISE_NOT_STARTED ? "could not be started" : ending);
+            task->spec.restarts_limit, period, ending);
     } else if (start_at > now) {
         seconds_text(start_at - now, wait);
         task->state = SUPERVISE_BACKOFF;
         task->next_start_ns = start_at;
-        SAY(task, "waits %s after failure %u in a row: %.160s", wait, task->failures,
-            task->exit_kind == SUPERVISE_NOT_STARTED ? "could not be started" : ending);
+        SAY(task, "waits %s after failure %u in a row: %.160s", wait, task->failures, ending);
     } else {
         start_again(step, slot, ending);
         return; /* reported when it is made */
@@ -283,9 +285,9 @@ static void rest(struct step *step, uint32_t slot, enum supervise_state state)
     task->state = (uint8_t)state;
     if (state == SUPERVISE_STOPPED) {
         SAY(task, "stopped as asked: %.180s", ending);
-    } else if (task->exit_kind != SUPERVISE_NOT_STARTED) {
+    } else {
         SAY(task, "%.180s; not restarted, as its policy says", ending);
-    } /* else: the driver's sentence stands */
+    }
     act(step, slot, POLICY_REPORT, 0);
 }
 
@@ -380,8 +382,8 @@ static void on_exited(struct step *step, uint32_t slot)
     task->ready_by_ns = 0;
     task->pid = 0;
     if (step->event->exit_kind == SUPERVISE_NOT_STARTED)
-        SAY(task, "could not be started: %.200s",
-            step->event->text == NULL ? "unknown" : step->event->text);
+        (void)snprintf(task->failure, sizeof task->failure, "%.119s",
+                       step->event->text == NULL ? "unknown" : step->event->text);
     task->state = SUPERVISE_STOPPING;
     /* The program's end is the incarnation's: what it left behind goes too. */
     kill_tree(step, slot);
@@ -640,6 +642,7 @@ void policy_save(const struct policy *policy, uint32_t slot, struct writer *writ
         unsigned at = task->ring_next + (unsigned)SUPERVISE_RESTARTS_MAX - task->ring_count + i;
         writer_put_u64(writer, task->restarts_at_ns[at % SUPERVISE_RESTARTS_MAX]);
     }
+    writer_put_bytes(writer, bytes_of_text(task->failure));
     writer_put_bytes(writer, bytes_of_text(task->reason));
 }
 
@@ -686,8 +689,10 @@ enum status policy_load(struct policy *policy, uint32_t slot, struct reader *rea
         return STATUS_CORRUPT;
     for (unsigned i = 0; i < task.ring_count; i++) task.restarts_at_ns[i] = reader_u64(reader);
     task.ring_next = (uint8_t)(task.ring_count % SUPERVISE_RESTARTS_MAX);
+    struct bytes failure = reader_bytes(reader, POLICY_FAILURE_BYTES_MAX);
     struct bytes reason = reader_bytes(reader, SUPERVISE_REASON_BYTES_MAX);
     if (reader->failed) return STATUS_CORRUPT;
+    if (failure.size > 0) memcpy(task.failure, failure.data, failure.size);
     if (reason.size > 0) memcpy(task.reason, reason.data, reason.size);
     policy->tasks[slot] = task;
     policy->task_count++;

@@ -20,7 +20,8 @@
 #include "supervise/protocol.h"
 
 enum {
-    POLICY_ACTIONS_MAX = 4,      /* asserted: no step needs more */
+    POLICY_ACTIONS_MAX = 4, /* asserted: no step needs more */
+    POLICY_FAILURE_BYTES_MAX = 119,
     POLICY_KILL_AGAIN_MS = 1000, /* a tree that is still there is killed once more */
 };
 
@@ -124,11 +125,12 @@ struct policy_task {
     uint8_t ring_next;
     uint8_t ring_count;
     bool used;
-    bool live;    /* from the SPAWN action until GONE */
-    bool wanted;  /* false after STOP */
-    bool again;   /* RESTART: spawn as soon as it is gone */
-    bool exited;  /* the live incarnation's program has ended */
-    bool killing; /* KILL_TREE has been asked for */
+    bool live;                                  /* from the SPAWN action until GONE */
+    bool wanted;                                /* false after STOP */
+    bool again;                                 /* RESTART: spawn as soon as it is gone */
+    bool exited;                                /* the live incarnation's program has ended */
+    bool killing;                               /* KILL_TREE has been asked for */
+    char failure[POLICY_FAILURE_BYTES_MAX + 1]; /* why it could not be started */
     char reason[SUPERVISE_REASON_BYTES_MAX + 1];
 };
 
