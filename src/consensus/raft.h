@@ -13,29 +13,41 @@
  *
  * Use: raft_init, then raft_restore_entries for what the journal holds, then raft_start, then
  * raft_step for ever. After every step perform `actions` IN THE ORDER OF THE ARRAY:
- *   PERSIST_HARD, TRUNCATE, APPEND   write to the journal in this order; report
- * RAFT_EVENT_PERSISTED after a sync that covers them. One sync may cover many. The journal is
- * ordered: that a record is durable implies that all records before it are. SEND           may
- * leave at once: whatever depended on a write was withheld by the core until the write was
- * reported. A message may be lost; never send it a second time. Those of type RAFT_MESSAGE_APPEND
- * are first filled (see struct raft_send), and then reported by RAFT_EVENT_SENT; the next to that
- * peer waits for the report. SEND_SNAPSHOT  read one part, send it, report RAFT_EVENT_SENT
- * likewise. COMMIT         apply up to `index` (durable here and committed); report
- * RAFT_EVENT_APPLIED. READ_READY     all reads with id <= `id` may be served once `index` is
- * applied. READ_REFUSED   all reads with id <= `id`: not the leader any more; the client asks
- * again. SNAPSHOT_PART  store the bytes of the message in hand at `offset`; report
- *                  RAFT_EVENT_SNAPSHOT_STORED once durable.
- *   INSTALL        put the complete snapshot in place of the state; report
- *                  RAFT_EVENT_SNAPSHOT_INSTALLED. Nothing is voted, acked or appended meanwhile.
- *   ROLE           became leader, follower, candidate; for the registry of the machine and for
- *                  failing the proposals that are no longer followed.
+ *
+ *   PERSIST_HARD, TRUNCATE, APPEND
+ *       write to the journal in this order; report RAFT_EVENT_PERSISTED after a sync that covers
+ *       them. One sync may cover many. The journal is ordered: that a record is durable implies
+ *       that all records before it are.
+ *   SEND
+ *       may leave at once: whatever depends on a write was withheld by the core until the write
+ *       was reported. A message may be lost; never send it a second time. An APPEND message is
+ *       first filled (struct raft_send) and then reported by RAFT_EVENT_SENT; the next one to that
+ *       peer waits for the report.
+ *   SEND_SNAPSHOT
+ *       read the part, fill in payload_bytes, membership (of that snapshot) and RAFT_FLAG_LAST,
+ *       send, and report RAFT_EVENT_SENT likewise.
+ *   COMMIT
+ *       apply up to `index` (durable here and committed); report RAFT_EVENT_APPLIED.
+ *   READ_READY, READ_REFUSED
+ *       of all reads with id <= `id`: they may be served once `index` is applied; or this is not
+ *       the leader any more, and the client asks again.
+ *   SNAPSHOT_PART
+ *       store the payload of the message in hand at `offset` (offset 0 begins anew); report
+ *       RAFT_EVENT_SNAPSHOT_STORED once durable.
+ *   INSTALL
+ *       put the complete snapshot in place of the state; report RAFT_EVENT_SNAPSHOT_INSTALLED.
+ *       Nothing is voted, acked or appended meanwhile.
+ *   ROLE
+ *       became leader, follower or candidate: to fail the proposals that nobody follows any more.
+ *
  * An APPEND on a follower takes its entries from the message being stepped: perform it before the
  * message's memory is reused. A write or sync that failed is reported by RAFT_EVENT_WRITE_FAILED
  * and ends the replica: nothing is retried and nothing is cut from the log by count.
  *
  * Ownership: the caller's memory of raft_size_bytes(); no pointers into it leave except by const
  * accessors. Not thread-safe: one owner. One struct raft_actions may serve all groups of a shard
- * (it is large: keep it off the stack).
+ * (it is large: keep it off the stack), as long as nothing else is stepped with it before all of
+ * its actions are performed or copied; reports of a step, RAFT_EVENT_SENT too, come after that.
  *
  * Many groups: heartbeats of all groups fall on the same grid of time (multiples of the heartbeat
  * interval), so that the driver puts those for one machine into one frame; a group without work
@@ -207,8 +219,7 @@ struct raft_event {
 };
 
 enum raft_action_type {
-    RAFT_ACTION_PERSIST_HARD,  /* hard: term and vote, before any later action has effect elsewhere
-                                */
+    RAFT_ACTION_PERSIST_HARD,  /* hard: term and vote */
     RAFT_ACTION_TRUNCATE,      /* index: this entry and all after it are void */
     RAFT_ACTION_APPEND,        /* append */
     RAFT_ACTION_SEND,          /* send */

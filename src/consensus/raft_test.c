@@ -386,6 +386,60 @@ static void failure_9_nothing_is_voted_or_acked_while_a_snapshot_is_installed(vo
     free(core);
 }
 
+static void a_snapshot_resumes_where_an_earlier_life_had_stored_it(void **state)
+{
+    (void)state;
+    struct core *core =
+        core_create(&(struct raft_persisted) { .term = 2, .membership = three }, 1, 5, 1);
+    core_start(core);
+    struct raft_event stored = {
+        .type = RAFT_EVENT_SNAPSHOT_STORED, .peer = 2, .index = 50, .index_term = 2, .offset = 700
+    };
+    step(core, stored); /* found on disk at the start */
+    struct raft_message part = { .type = RAFT_MESSAGE_SNAPSHOT,
+                                 .from = 2,
+                                 .term = 2,
+                                 .index = 50,
+                                 .index_term = 2,
+                                 .payload_bytes = 100,
+                                 .membership = three };
+    receive(core, part); /* the leader begins at 0 and is told where to go on */
+    assert_null(find(core, RAFT_ACTION_SNAPSHOT_PART));
+    assert_int_equal(find_message(core, RAFT_MESSAGE_SNAPSHOT_REPLY)->offset, 700);
+    part.offset = 700;
+    receive(core, part);
+    assert_int_equal(find(core, RAFT_ACTION_SNAPSHOT_PART)->snapshot.offset, 700);
+    receive(core, part); /* doubled: it is being stored */
+    assert_null(find(core, RAFT_ACTION_SNAPSHOT_PART));
+    stored.offset = 800;
+    step(core, stored);
+    assert_int_equal(find_message(core, RAFT_MESSAGE_SNAPSHOT_REPLY)->offset, 800);
+    /* Another sender's parts need not cut at the same places: from the beginning. */
+    part.from = 3;
+    part.offset = 0;
+    receive(core, part);
+    assert_int_equal(find(core, RAFT_ACTION_SNAPSHOT_PART)->snapshot.offset, 0);
+    free(core);
+}
+
+static void a_new_leader_serves_no_read_before_its_own_term_has_committed(void **state)
+{
+    (void)state;
+    struct core *core =
+        core_create(&(struct raft_persisted) { .term = 1, .membership = three }, 1, 5, 1);
+    core_start(core);
+    elect(core);
+    receive(core, (struct raft_message) { .type = RAFT_MESSAGE_HEARTBEAT_REPLY,
+                                          .from = 2,
+                                          .term = 2,
+                                          .sent_ns = core->now_ns }); /* as if it had a lease */
+    step(core, (struct raft_event) { .type = RAFT_EVENT_READ, .id = 1 });
+    assert_null(find(core, RAFT_ACTION_READ_READY));
+    ack(core, 2, 6);
+    assert_int_equal(find(core, RAFT_ACTION_READ_READY)->read.index, 6);
+    free(core);
+}
+
 static void failure_10_what_was_owed_in_a_term_is_not_said_in_the_next(void **state)
 {
     (void)state;
@@ -742,6 +796,8 @@ int main(void)
         cmocka_unit_test(failure_8_a_single_voter_raises_the_term_and_persists_it_first),
         cmocka_unit_test(failure_9_nothing_is_said_before_it_is_durable),
         cmocka_unit_test(failure_9_nothing_is_voted_or_acked_while_a_snapshot_is_installed),
+        cmocka_unit_test(a_snapshot_resumes_where_an_earlier_life_had_stored_it),
+        cmocka_unit_test(a_new_leader_serves_no_read_before_its_own_term_has_committed),
         cmocka_unit_test(failure_10_what_was_owed_in_a_term_is_not_said_in_the_next),
         cmocka_unit_test(failure_11_after_a_restart_nobody_gets_a_vote_for_an_election_timeout),
         cmocka_unit_test(failure_12_a_transfer_ends_the_lease_for_the_term),
