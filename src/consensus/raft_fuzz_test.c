@@ -59,11 +59,12 @@ static void act_as_operator(struct cluster *cluster)
         (void)cluster_step(cluster, any_node(cluster),
                            (struct raft_event) { .type = RAFT_EVENT_CAMPAIGN });
         break;
-    default:
-        (void)cluster_change(cluster, id,
-                             (enum raft_change)cluster_draw(cluster, RAFT_CHANGE_COUNT),
-                             any_node(cluster));
+    default: {
+        enum raft_change change = (enum raft_change)cluster_draw(cluster, RAFT_CHANGE_COUNT);
+        uint64_t peer = any_node(cluster);
+        (void)cluster_change(cluster, id, change, peer);
         break;
+    }
     }
 }
 
@@ -73,7 +74,8 @@ static void act_as_operator(struct cluster *cluster)
 static void act_against_lease(struct cluster *cluster)
 {
     uint64_t leader = cluster_leader(cluster);
-    uint64_t lonely = any_node(cluster), restarted = any_node(cluster);
+    uint64_t lonely = any_node(cluster);
+    uint64_t restarted = any_node(cluster);
 
     if (leader == 0 || lonely == leader || restarted == leader || lonely == restarted) return;
     bool transfer = cluster_chance(cluster, 500);
