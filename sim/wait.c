@@ -4,7 +4,7 @@
 
 void sim_wait_in_fiber(uint64_t duration_ns)
 {
-    if (fiber_scope() == NULL) return;
+    if (!fiber_may_wait()) return;
     fiber_shield();
     enum status status = fiber_sleep_ns(duration_ns);
     fiber_unshield();

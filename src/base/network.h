@@ -24,7 +24,8 @@ struct stream_operations {
     /* At least one byte, unless *ret_read is 0: the peer has ended its side. */
     enum status (*read)(struct stream *stream, void *ret_bytes, size_t size, uint64_t deadline_ns,
                         size_t *ret_read);
-    /* All of it, or an error (then the stream is good for close only). */
+    /* All of it, or an error (then the stream is good for close only). A deadline of 0 never
+     * suspends: what does not fit at once is STATUS_TIMEOUT. */
     enum status (*write)(struct stream *stream, const void *bytes, size_t size,
                          uint64_t deadline_ns);
     /* Frees the stream. Wakes a fiber that reads or writes it (STATUS_CLOSED). */

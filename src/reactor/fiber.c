@@ -319,18 +319,25 @@ void fiber_wake(struct fiber *fiber, enum status status)
 
 struct scope *fiber_scope(void)
 {
-    assert(thread_reactor != NULL && thread_reactor->current != NULL);
+    if (thread_reactor == NULL || thread_reactor->current == NULL) return NULL;
     return thread_reactor->current->scope;
 }
 
 struct reactor *fiber_reactor(void)
 {
-    return fiber_scope()->reactor;
+    struct scope *scope = fiber_scope();
+    return scope == NULL ? NULL : scope->reactor;
 }
 
 bool fiber_cancelled(void)
 {
-    return fiber_scope()->cancelled;
+    struct scope *scope = fiber_scope();
+    return scope != NULL && scope->cancelled;
+}
+
+bool fiber_must_stop(void)
+{
+    return fiber_check(fiber_running()) != STATUS_OK;
 }
 
 enum status fiber_yield(void)

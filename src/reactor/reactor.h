@@ -101,10 +101,12 @@ void scope_cancel(struct scope *scope);
  * the caller (which reaches the children, so they end). */
 void scope_join(struct scope *scope);
 
-/* Of the calling fiber. */
+/* Of the calling fiber; NULL outside of one. */
 struct scope *fiber_scope(void);
 struct reactor *fiber_reactor(void);
 bool fiber_cancelled(void);
+/* Whether a waiting call would return STATUS_CANCELLED: cancelled, and not shielded. */
+bool fiber_must_stop(void);
 /* Whether the caller is a fiber on its own stack, where the waiting calls are allowed: false on the
  * large stack, in a posted function, and on other threads. */
 bool fiber_may_wait(void);

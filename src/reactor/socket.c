@@ -177,7 +177,7 @@ static enum status socket_write_inside(struct socket *socket, const uint8_t *byt
                                        uint64_t deadline_ns)
 {
     struct descriptor *descriptor = &socket->descriptor;
-    enum status status = socket_be_fair(socket);
+    enum status status = deadline_ns == 0 ? STATUS_OK : socket_be_fair(socket);
     while (status == STATUS_OK && size > 0 && !socket->ended) {
         ssize_t sent = send(descriptor->number, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent >= 0) {
@@ -189,6 +189,7 @@ static enum status socket_write_inside(struct socket *socket, const uint8_t *byt
         if (errno != EAGAIN) return status_of_errno(errno);
         descriptor->writable = false;
         descriptor->streak = 0;
+        if (deadline_ns == 0) return STATUS_TIMEOUT; /* not even a round of the reactor */
         status = io_of(socket)->wait_writable(descriptor, deadline_ns);
     }
     return status;

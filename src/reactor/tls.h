@@ -25,9 +25,14 @@ MUST_USE enum status tls_context_create(const struct tls_options *options,
                                         struct tls_context **ret_context, struct error *error);
 void tls_context_destroy(struct tls_context *context);
 
-/* Shake hands over PLAIN, whose ownership moves into the TLS stream on STATUS_OK only.
- * STATUS_DENIED: no certificate, a wrong, expired or unknown one (ERROR says which).
- * STATUS_INVALID: the peer does not speak TLS 1.3, or shares no ALPN. STATUS_TIMEOUT. */
+/* Shake hands over PLAIN (whose writes take a deadline of 0 as "without waiting"), whose ownership
+ * moves into the TLS stream on STATUS_OK only. STATUS_DENIED: no certificate, a wrong, expired or
+ * unknown one (ERROR says which). STATUS_INVALID: the peer does not speak TLS 1.3, or shares no
+ * ALPN. STATUS_TIMEOUT.
+ *
+ * TLS 1.3 lets a client finish before the server has judged its certificate: a refusal then comes
+ * with the client's first read, as STATUS_DENIED, and tls_stream_failure says why. Reading tells a
+ * goodbye of the peer (*ret_read is 0) from a cut connection (STATUS_CLOSED). */
 MUST_USE enum status tls_stream_create(struct tls_context *context, struct stream *plain,
                                        uint64_t deadline_ns, struct stream **ret_stream,
                                        struct error *error);
@@ -38,5 +43,7 @@ struct tls_peer {
     size_t certificate_size;
 };
 struct tls_peer tls_stream_peer(const struct stream *stream);
+/* Why the connection failed, for a person; "" while it has not. */
+const char *tls_stream_failure(const struct stream *stream);
 
 #endif
