@@ -91,7 +91,6 @@ struct init_options {
     const char *unumd;      /* NULL: none is started */
     char **unumd_arguments; /* NULL-terminated, after argv[0] */
     bool pid1;
-    bool keep_root; /* unumd keeps the user id 0, without capabilities */
 };
 
 /* Descriptors that live as long as unum-init, also across re-execution. */
@@ -133,6 +132,7 @@ struct init {
     uint64_t started_at_ns;
     uint64_t now_ns; /* CLOCK_BOOTTIME, taken once per turn of the loop */
     uint32_t reexec_count;
+    uid_t unumd_user; /* 0: keeps our user id, without capabilities */
     bool rootless;
     bool shutting_down;
     bool reexec_wanted;

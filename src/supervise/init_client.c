@@ -448,7 +448,7 @@ void init_client_accept(struct init *init)
     socklen_t size = sizeof peer;
     bool known = getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
     uid_t us = init->rootless ? 0 : geteuid();
-    if (!known || (peer.uid != us && peer.uid != (uid_t)INIT_ID_BASE)) {
+    if (!known || (peer.uid != us && peer.uid != init->unumd_user)) {
         init_say("a connection of user %u to the supervise socket is refused", peer.uid);
         (void)close(client);
         return;

@@ -1,6 +1,6 @@
 /* unum-init: the supervisor of one machine.
  *
- *   unum-init --dir DIR [--unumd PATH] [--keep-root] -- ARGUMENTS OF UNUMD
+ *   unum-init --dir DIR [--unumd PATH] -- ARGUMENTS OF UNUMD
  *   unum-init --pid1 --dir DIR ...     as PID 1 of an image
  *
  * As a service it is always PID 1 of a PID namespace of its own, so that its death is everyone's
@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <fts.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -34,7 +33,7 @@ enum {
 };
 
 static const char usage[] =
-    "usage: unum-init --dir DIR [--unumd PATH] [--keep-root] [--pid1] [-- ARGUMENT...]\n"
+    "usage: unum-init --dir DIR [--unumd PATH] [--pid1] [-- ARGUMENT...]\n"
     "Supervises the tasks of one machine. DIR is the computer's folder; PATH the daemon that it\n"
     "starts and keeps running with the ARGUMENTs. Usually started by `unum up`.\n";
 
@@ -94,8 +93,6 @@ static void parse_arguments(struct init *init, int argc, char **argv)
             folder = argv[++i];
         } else if (strcmp(argv[i], "--unumd") == 0 && i + 1 < argc) {
             init->options.unumd = absolute(argv[++i]);
-        } else if (strcmp(argv[i], "--keep-root") == 0) {
-            init->options.keep_root = true;
         } else if (strcmp(argv[i], "--pid1") == 0) {
             init->options.pid1 = true;
         } else {
@@ -138,26 +135,12 @@ static void open_folder(struct init *init)
                    (unsigned long long)hash);
 }
 
-/* unumd runs as a private user: what `unum up` made as root becomes its own. */
-static void give_folder(struct init *init)
+/* unumd runs as the user that owns the computer's data, made so by `unum up`. */
+static void find_user(struct init *init)
 {
-    uid_t owner = (uid_t)INIT_ID_BASE;
     struct stat about;
-    if (init->rootless || init->options.keep_root || init->options.unumd == NULL) return;
-    if (fstat(init->files.folder, &about) != 0 || about.st_uid == owner) return;
-    char *paths[] = { (char *)(uintptr_t)init->options.folder, NULL };
-    FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
-    for (FTSENT *entry = walk == NULL ? NULL : fts_read(walk); entry != NULL;
-         entry = fts_read(walk)) {
-        if (entry->fts_level == 1 && strcmp(entry->fts_name, SUPERVISE_LOGS_NAME) == 0) {
-            (void)fts_set(walk, entry, FTS_SKIP); /* unum-log's */
-            continue;
-        }
-        if (entry->fts_info == FTS_DP) continue;
-        if (lchown(entry->fts_path, owner, owner) != 0)
-            init_say("cannot give %s to unumd: %s", entry->fts_path, strerror(errno));
-    }
-    if (walk != NULL) (void)fts_close(walk);
+    bool found = fstatat(init->files.folder, "data", &about, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!init->rootless && found) init->unumd_user = about.st_uid;
 }
 
 static void listen_for_unumd(struct init *init)
@@ -170,7 +153,7 @@ static void listen_for_unumd(struct init *init)
     int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     bool fine = listener >= 0 && bind(listener, (struct sockaddr *)&address, sizeof address) == 0 &&
                 listen(listener, LISTEN_BACKLOG) == 0;
-    uid_t owner = init->rootless || init->options.keep_root ? 0 : (uid_t)INIT_ID_BASE;
+    uid_t owner = init->unumd_user;
     if (fine) {
         fine = fchownat(init->files.folder, SUPERVISE_SOCKET_NAME, owner, owner, 0) == 0 &&
                fchmodat(init->files.folder, SUPERVISE_SOCKET_NAME, 0600, 0) == 0;
@@ -217,7 +200,7 @@ __attribute__((noreturn)) static void supervise(struct init *init)
     struct error error = { 0 };
     enum status status = init_host_open(init, &error);
     if (status == STATUS_OK) {
-        give_folder(init);
+        find_user(init);
         listen_for_unumd(init);
         status = init_host_view(init, &error);
     }

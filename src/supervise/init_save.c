@@ -65,7 +65,7 @@ static void put_all(const struct init *init, struct writer *writer)
     writer_put_u32(writer, init->features);
     writer_put_u8(writer, init->rootless);
     writer_put_u8(writer, init->options.pid1);
-    writer_put_u8(writer, init->options.keep_root);
+    writer_put_u32(writer, init->unumd_user);
     writer_put_bytes(writer, bytes_of_text(init->missing));
     writer_put_bytes(writer, bytes_of_text(init->cgroup_name));
     writer_put_bytes(writer, bytes_of_text(init->options.folder));
@@ -234,7 +234,7 @@ static enum status take_all(struct init *init, struct reader *reader)
     init->features = reader_u32(reader);
     init->rootless = reader_u8(reader) != 0;
     init->options.pid1 = reader_u8(reader) != 0;
-    init->options.keep_root = reader_u8(reader) != 0;
+    init->unumd_user = reader_u32(reader);
     char *missing = take_text(reader);
     char *cgroup = take_text(reader);
     init->options.folder = take_text(reader);

@@ -66,16 +66,16 @@ __attribute__((noreturn)) static void die(const char *what)
     _exit(126);
 }
 
-/* Become the private user, if the computer's folder can be reached as such. */
+/* Become the user that owns the data, if the computer's folder can be reached as such. */
 static void become_private(const struct init *init)
 {
-    uid_t id = (uid_t)INIT_ID_BASE;
-    if (init->rootless || init->options.keep_root) return;
+    uid_t id = init->unumd_user;
+    if (id == 0) return;
     if (setresuid(id, (uid_t)-1, (uid_t)-1) != 0) die("unumd: setresuid");
     bool reachable = access(init->options.folder, R_OK | W_OK | X_OK) == 0;
     if (setresuid(0, (uid_t)-1, (uid_t)-1) != 0) die("unumd: setresuid");
     if (!reachable) {
-        init_say("unumd keeps the user id 0, without capabilities: a private user can't reach %s",
+        init_say("unumd keeps the user id 0, without capabilities: user %u can't reach %s", id,
                  init->options.folder);
         return;
     }

@@ -23,6 +23,10 @@
 #define SUPERVISE_SOCKET_NAME "supervise.sock"
 #define SUPERVISE_LOGS_NAME   "logs" /* logs/JOB/TASK/..., docs/formats/log.md */
 
+/* The user that `unum up`, as root, makes the owner of the computer's data: unum-init runs unumd as
+ * whoever owns DIR/data. Below the ids of tasks, above what distributions hand out. */
+#define SUPERVISE_UNUMD_USER 1073741824u
+
 enum {
     SUPERVISE_VERSION = 1,
     SUPERVISE_HEAD_BYTES = 16,
