@@ -121,7 +121,12 @@ static enum status disk_write_sync(struct disk_file *file, uint64_t offset, cons
                                    size_t size)
 {
     size_t done;
-    return transfer(file, FILE_WRITE_SYNC, offset, (uint8_t *)(uintptr_t)bytes, size, &done);
+    enum status status =
+        transfer(file, FILE_WRITE_SYNC, offset, (uint8_t *)(uintptr_t)bytes, size, &done);
+    if (status != STATUS_UNSUPPORTED) return status;
+    /* A file system that does not know the flag: nothing was written yet. */
+    status = disk_write(file, offset, bytes, size);
+    return status == STATUS_OK ? disk_sync(file) : status;
 }
 
 /* --- names, by a worker ------------------------------------------------------------------------

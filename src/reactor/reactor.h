@@ -10,7 +10,9 @@
  * knows which. Scheduling is first in, first out in all of them.
  *
  * What waits: fiber_sleep_until_ns, fiber_yield, condition_wait, scope_join, worker_run, and the
- * calls of base/disk.h, base/network.h made through reactor_disk and reactor_network. */
+ * calls of base/disk.h, base/network.h made through reactor_disk and reactor_network. Of these,
+ * scope_join, worker_run and the disk's calls are never cut short or refused by cancellation: a
+ * write that was begun can't be taken back, and those that clean up need the disk. */
 #ifndef UNUM_REACTOR_REACTOR_H
 #define UNUM_REACTOR_REACTOR_H
 
