@@ -218,7 +218,9 @@ static enum status identify(struct serve_connection *connection, struct error *e
 static enum status shake_hands(struct serve_connection *connection, struct error *error)
 {
     struct serve *serve = connection->serve;
-    uint64_t deadline_ns = serve_now_ns(serve) + SERVE_HANDSHAKE_MS_MAX * MS_NS;
+    uint64_t limit_ms = serve->options.handshake_ms;
+    if (limit_ms == 0 || limit_ms > SERVE_HANDSHAKE_MS_MAX) limit_ms = SERVE_HANDSHAKE_MS_MAX;
+    uint64_t deadline_ns = serve_now_ns(serve) + limit_ms * MS_NS;
     struct stream *secure = NULL;
     serve->handshake_count++;
     enum status status =

@@ -52,7 +52,8 @@ struct serve_options {
     enum status (*identify)(void *context, struct tls_peer peer,
                             char ret_principal[SERVE_PRINCIPAL_BYTES_MAX + 1], struct error *error);
     void (*log)(void *context, const char *line);
-    void *context; /* of identify and log */
+    void *context;         /* of identify and log */
+    uint64_t handshake_ms; /* 0: SERVE_HANDSHAKE_MS_MAX, which is the most */
     const struct serve_service *services;
     size_t service_count;
 };
