@@ -38,6 +38,7 @@ MUST_USE static inline enum status proto_pack(const ProtobufCMessage *message,
                                               struct buffer *buffer)
 {
     size_t size = protobuf_c_message_get_packed_size(message);
+    if (size == 0) return STATUS_OK;
     enum status status = buffer_reserve(buffer, size);
     if (status != STATUS_OK) return status;
     (void)protobuf_c_message_pack(message, buffer->data + buffer->used);
