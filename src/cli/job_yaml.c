@@ -1,7 +1,7 @@
 #include "cli/job_yaml.h"
 
+#include "base/closest.h"
 #include "base/parse.h"
-#include "cli/closest.h"
 #include "schedule/job.h"
 
 #include <assert.h>

@@ -2,7 +2,7 @@
  *
  * Method: small files, one mistake in each, compared with the whole sentence; the examples; every
  * truncation of an example, which may be refused but never misread memory. */
-#include "cli/closest.h"
+#include "base/closest.h"
 #include "cli/job_yaml.h"
 
 #include <setjmp.h>

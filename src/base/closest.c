@@ -1,4 +1,4 @@
-#include "cli/closest.h"
+#include "base/closest.h"
 
 #include <assert.h>
 #include <string.h>

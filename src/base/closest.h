@@ -1,6 +1,6 @@
 /* Closest: the word that a person most likely meant. Pure. */
-#ifndef UNUM_CLI_CLOSEST_H
-#define UNUM_CLI_CLOSEST_H
+#ifndef UNUM_BASE_CLOSEST_H
+#define UNUM_BASE_CLOSEST_H
 
 #include <stddef.h>
 
