@@ -612,7 +612,7 @@ enum status journal_open(struct disk *disk, const struct journal_options *option
     if (slots < JOURNAL_SEGMENTS_MIN) slots = JOURNAL_SEGMENTS_MIN;
     journal->slots_max = slots < JOURNAL_SEGMENTS_MAX ? (uint32_t)slots : JOURNAL_SEGMENTS_MAX;
 
-    enum status status = journal_recover(journal, error);
+    enum status status = journal_recover(journal, options->must_exist, error);
     if (status != STATUS_OK) {
         journal_close(journal);
         return status;

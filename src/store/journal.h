@@ -37,6 +37,7 @@ struct journal_options {
     uint64_t segment_bytes;     /* 0: the default; the largest entry must fit twice */
     uint64_t total_bytes_max;   /* all segments; STATUS_FULL beyond. 0: 64 segments */
     struct id disk_incarnation; /* written into segments; another one's segment is STATUS_CORRUPT */
+    bool must_exist;            /* one was made here before: none at all is STATUS_CORRUPT */
 };
 
 MUST_USE enum status journal_open(struct disk *disk, const struct journal_options *options,

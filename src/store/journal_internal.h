@@ -185,6 +185,6 @@ size_t journal_staged_bytes(const struct journal *journal);
 /* Stop for good, with the sentence. */
 enum status journal_fail(struct journal *journal, struct error *error, const char *what);
 
-MUST_USE enum status journal_recover(struct journal *journal, struct error *error);
+MUST_USE enum status journal_recover(struct journal *journal, bool must_exist, struct error *error);
 
 #endif

@@ -30,6 +30,7 @@ struct found {
 
 struct recovery {
     struct journal *journal;
+    bool must_exist;
     struct error *error;
     struct found *found; /* by number */
     uint32_t found_count;
@@ -616,6 +617,11 @@ static enum status recover_from(struct recovery *recovery)
     uint64_t half = journal->segment_bytes / 2;
     journal->staged_bytes_max =
         half < JOURNAL_STAGED_BYTES_MAX ? (size_t)half : JOURNAL_STAGED_BYTES_MAX;
+    if (top == recovery->found_count && recovery->must_exist) {
+        return error_set(recovery->error, STATUS_CORRUPT,
+                         "the journal in %s is gone; restore this folder from a copy",
+                         journal->folder);
+    }
     if (top == recovery->found_count) return slots_open(recovery);
 
     status = chain_build(recovery, top);
@@ -634,7 +640,7 @@ static enum status recover_from(struct recovery *recovery)
     return STATUS_OK;
 }
 
-enum status journal_recover(struct journal *journal, struct error *error)
+enum status journal_recover(struct journal *journal, bool must_exist, struct error *error)
 {
     struct disk *disk = journal->disk;
     enum status status = disk->make_folder(disk, journal->folder);
@@ -652,7 +658,7 @@ enum status journal_recover(struct journal *journal, struct error *error)
         return error_set(error, status, "the journal's folder %s cannot be made (%s)",
                          journal->folder, status_name(status));
     }
-    struct recovery recovery = { .journal = journal, .error = error };
+    struct recovery recovery = { .journal = journal, .must_exist = must_exist, .error = error };
     status = recover_from(&recovery);
     free(recovery.found);
     free(recovery.chain);

@@ -332,6 +332,24 @@ static void wrong_disks_newer_versions_and_cut_files_are_refused(void **state)
     fixture_finish(&fixture);
 }
 
+static void a_journal_that_must_exist_is_not_begun_anew(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    fixture.options.must_exist = true;
+    struct error error = { 0 };
+    assert_int_equal(fixture_open(&fixture, &error), STATUS_CORRUPT);
+    assert_non_null(strstr(error.text, "gone"));
+    fixture.options.must_exist = false;
+    assert_int_equal(fixture_open(&fixture, &error), STATUS_OK);
+    append(&fixture, 1, 1, "a");
+    assert_int_equal(journal_flush(fixture.journal, NULL), STATUS_OK);
+    fixture.options.must_exist = true;
+    fixture_reopen(&fixture);
+    fixture_finish(&fixture);
+}
+
 static void every_truncation_and_change_of_a_record_is_found(void **state)
 {
     (void)state;
@@ -398,6 +416,7 @@ int main(void)
         cmocka_unit_test(an_idle_group_is_carried_forward_and_pins_nothing),
         cmocka_unit_test(ten_thousand_groups_live_in_one_journal),
         cmocka_unit_test(wrong_disks_newer_versions_and_cut_files_are_refused),
+        cmocka_unit_test(a_journal_that_must_exist_is_not_begun_anew),
         cmocka_unit_test(every_truncation_and_change_of_a_record_is_found),
         cmocka_unit_test(every_change_of_a_batch_is_found),
     };
