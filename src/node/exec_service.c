@@ -92,7 +92,7 @@ static const char **arguments_of(struct arena *arena, const Unum__V1__ExecReques
 
 enum status computer_exec(struct node *node, struct serve_call *call, struct error *error)
 {
-    Unum__V1__ExecRequest *request;
+    Unum__V1__ExecRequest *request = NULL;
     enum status status = first_request(call, &request, error);
     if (status != STATUS_OK) return status;
     const struct agent_task *task;

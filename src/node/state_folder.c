@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { FOLDER_PATH_BYTES_MAX = 1024 };
+
 #define ADDRESS_DEFAULT "127.0.0.1:7117"
 #define NAME_DEFAULT    "computer"
 
@@ -287,7 +289,7 @@ static enum status give_away(const char *folder, uint32_t owner, struct error *e
     static const char *const folders[] = { "data", "machine" };
     enum status status = STATUS_OK;
     for (size_t i = 0; owner != 0 && status == STATUS_OK && i < 2; i++) {
-        char path[4096 - 512];
+        char path[FOLDER_PATH_BYTES_MAX];
         (void)snprintf(path, sizeof path, "%s/%s", folder, folders[i]);
         status = host_give_folder(path, owner, error);
     }
@@ -305,7 +307,7 @@ static enum status create_on(struct disk *disk, const char *folder,
     struct state_folder_config config;
     status = settle_config(disk, folder, wanted, &config, error);
     if (status != STATUS_OK) return status;
-    char data[4096 - 512];
+    char data[FOLDER_PATH_BYTES_MAX];
     (void)snprintf(data, sizeof data, "%s/data", folder);
     struct disk *data_disk;
     status = blocking_disk_open(data, &data_disk, error);
@@ -370,7 +372,7 @@ enum status state_folder_read(const char *folder, struct state_folder *ret_state
     }
     blocking_disk_close(disk);
     if (status != STATUS_OK) return status;
-    char data[4096 - 512];
+    char data[FOLDER_PATH_BYTES_MAX];
     (void)snprintf(data, sizeof data, "%s/data", folder);
     status = blocking_disk_open(data, &disk, error);
     if (status != STATUS_OK) return status;

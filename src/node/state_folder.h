@@ -16,7 +16,7 @@
 #include "base/limits.h"
 #include "base/network.h"
 
-enum { STATE_FOLDER_PEM_BYTES_MAX = 16 * 1024, STATE_FOLDER_CONFIG_BYTES_MAX = 4096 };
+enum { STATE_FOLDER_PEM_BYTES_MAX = 16 * 1024, STATE_FOLDER_CONFIG_BYTES_MAX = 1024 };
 
 struct state_folder_config {
     char name[LIMIT_NAME_BYTES_MAX + 1];    /* of the computer */

@@ -27,6 +27,7 @@ struct tasks {
     uint64_t retry;
     uint64_t probed_version; /* of the jobs that the probes know */
     struct tasks_reserved reserved;
+    struct controller_output output;
     /* Of the last step; the controller's reasons refer to it. */
     struct arena arena;
     struct controller_job *step_jobs;
@@ -253,19 +254,19 @@ static enum status step(struct tasks *tasks, bool *ret_more, struct error *error
     struct controller_input input;
     status = gather(tasks, &input);
     if (status != STATUS_OK) return error_set(error, status, "too many jobs and tasks");
-    struct controller_output output;
-    controller_step(tasks->controller, &input, &output);
-    tasks->reserved = (struct tasks_reserved) { .cpu_milli = output.cpu_milli_reserved,
-                                                .memory_bytes = output.memory_bytes_reserved };
-    for (size_t i = 0; i < output.action_count; i++) {
+    struct controller_output *output = &tasks->output;
+    controller_step(tasks->controller, &input, output);
+    tasks->reserved = (struct tasks_reserved) { .cpu_milli = output->cpu_milli_reserved,
+                                                .memory_bytes = output->memory_bytes_reserved };
+    for (size_t i = 0; i < output->action_count; i++) {
         struct error refusal = { 0 };
-        status = perform(tasks, &output.actions[i], &refusal);
+        status = perform(tasks, &output->actions[i], &refusal);
         if (status == STATUS_CANCELLED) return status;
         if (status == STATUS_OK) continue;
-        controller_refused(tasks->controller, &output.actions[i], refusal.text);
-        tell_refusal(tasks, &output.actions[i], refusal.text);
+        controller_refused(tasks->controller, &output->actions[i], refusal.text);
+        tell_refusal(tasks, &output->actions[i], refusal.text);
     }
-    *ret_more = output.more;
+    *ret_more = output->more;
     return STATUS_OK;
 }
 
