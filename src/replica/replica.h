@@ -6,7 +6,9 @@
  * consensus/raft.h. Recovery: the store's applied index of each group, then the journal's entries
  * behind it are applied again once committed.
  *
- * All calls from fibers of the reactor that opened it. */
+ * Fail-stop: a failed write or sync, damage, or a state machine that can't go on stops the host; it
+ * answers STATUS_IO from then on and says why in replica_host_health. Nothing is retried.
+ * All calls from fibers of the reactor that opened it. docs/replica.md tells how it works. */
 #ifndef UNUM_REPLICA_REPLICA_H
 #define UNUM_REPLICA_REPLICA_H
 
@@ -17,6 +19,7 @@
 
 struct replica_host;
 struct replica;
+struct replica_transport;
 
 enum {
     REPLICA_REPLY_REMEMBERED_BYTES_MAX = 1024,
@@ -36,11 +39,15 @@ struct replica_host_options {
     bool simulation;
     struct id computer, machine, disk_incarnation;
     uint64_t journal_segment_bytes, store_memtable_bytes; /* 0: defaults */
+    uint64_t journal_bytes_max;                           /* 0: the default */
+    struct replica_transport *transport; /* to other machines; NULL: groups of one voter only */
+    /* The directory is made by another machine, which will add this one to it. */
+    bool joining;
 };
 
 MUST_USE enum status replica_host_open(const struct replica_host_options *options,
                                        struct replica_host **ret_host, struct error *error);
-/* Ends its fibers, closes groups, store and journal. Accepts NULL. */
+/* Fails what waits, ends its fibers, closes groups, store and journal. Accepts NULL. Suspends. */
 void replica_host_close(struct replica_host *host);
 /* STATUS_OK while all is well; after a failed sync or damage the sentence says what stopped it. */
 MUST_USE enum status replica_host_health(const struct replica_host *host, struct error *error);
@@ -69,15 +76,18 @@ struct state_machine_kind {
 MUST_USE enum status replica_register_kind(struct replica_host *host,
                                            const struct state_machine_kind *kind);
 /* Open the directory (made on first use) and every group it lists on this machine. Suspends until
- * all have recovered and, with one voter, lead. */
+ * all have recovered and, with one voter, lead. STATUS_CORRUPT names group and place. */
 MUST_USE enum status replica_host_start(struct replica_host *host, struct error *error);
 /* Make a group through the directory; STATUS_EXISTS when KIND and NAME are taken (then ret_group is
  * set all the same). */
 MUST_USE enum status replica_create_group(struct replica_host *host, const char *kind,
                                           const char *name, uint64_t *ret_group,
                                           struct error *error);
+/* STATUS_NOT_FOUND, STATUS_INVALID (the directory itself). Its state is deleted for good. */
 MUST_USE enum status replica_remove_group(struct replica_host *host, uint64_t group,
                                           struct error *error);
+/* The replica stays a valid pointer until the host closes; once its group is removed, calls answer
+ * STATUS_UNAVAILABLE. */
 MUST_USE enum status replica_find(struct replica_host *host, const char *kind, const char *name,
                                   struct replica **ret_replica);
 
@@ -91,14 +101,22 @@ struct replica_request {
     uint64_t deadline_ns; /* monotonic */
 };
 
-/* Propose and wait until applied here; the reply is copied into REPLY. A request of a session that
- * was applied before gets the remembered reply and is not applied again. STATUS_BUSY,
- * STATUS_TIMEOUT (outcome unknown), STATUS_UNAVAILABLE (no leader), STATUS_INVALID (a sequence
- * older than the last of its session), STATUS_IO (stopped). */
+/* Propose and wait until applied here; the reply is copied into REPLY, *ret_index is the index at
+ * which the request was applied. A request of a session that was applied before gets the remembered
+ * reply and index and is not applied again. A session may have up to 64 requests under way.
+ *   STATUS_BUSY         a bound is reached; nothing was proposed
+ *   STATUS_FULL         the disk is full; nothing was proposed. Or REPLY is too small (applied)
+ *   STATUS_UNAVAILABLE  not the leader, or no longer; it was not applied
+ *   STATUS_INVALID      a field over its maximum, or a sequence number more than 64 behind the
+ *                       highest of its session: nobody knows any more whether it was applied
+ *   STATUS_EXISTS       applied before; the reply was over REPLICA_REPLY_REMEMBERED_BYTES_MAX
+ *   STATUS_TIMEOUT      the outcome is unknown; so it is with STATUS_CANCELLED and STATUS_IO (the
+ *                       host stopped) */
 MUST_USE enum status replica_propose(struct replica *replica, const struct replica_request *request,
                                      struct buffer *reply, uint64_t *ret_index,
                                      struct error *error);
-/* Return once a read of the local state is linearizable (read index or lease). */
+/* Return once a read of the local state is linearizable (read index or lease). STATUS_UNAVAILABLE:
+ * not the leader. STATUS_TIMEOUT, STATUS_CANCELLED, STATUS_BUSY, STATUS_IO. */
 MUST_USE enum status replica_read_barrier(struct replica *replica, uint64_t deadline_ns,
                                           struct error *error);
 
@@ -111,7 +129,8 @@ struct replica_figures {
     bool is_leader;
 };
 struct replica_figures replica_figures(const struct replica *replica);
-/* The group's time now: monotone, continues where it stopped after a power-off. */
+/* The group's time now. Monotone while one replica leads; after a power-off it goes on from the
+ * last entry, never from the wall clock. */
 uint64_t replica_computer_time_ms(const struct replica *replica);
 
 #endif
