@@ -4,7 +4,7 @@
 #include "identity/authority.h"
 #include "reactor/host.h"
 #include "reactor/reactor.h"
-#include "replica/superblock.h"
+#include "store/superblock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,6 +256,7 @@ static enum status make_computer(struct creation *creation)
     random_id(&random, &creation->superblock.computer);
     random_id(&random, &creation->superblock.machine);
     random_id(&random, &creation->superblock.disk_incarnation);
+    creation->superblock.feature_level = 1;
     enum status status = make_authority(creation);
     if (status == STATUS_OK) status = issue_machine(creation);
     if (status == STATUS_OK) status = issue_operator(creation);
