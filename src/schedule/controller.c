@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NONE = UINT32_MAX, PORTS = 65536 };
+#define NONE UINT32_MAX /* no slot, record or job */
+enum { PORTS = 65536 };
 /* What unum-init holds, and what it refused. */
 enum { RECORDS_MAX = 2 * CONTROLLER_TASKS_MAX };
 

@@ -257,15 +257,17 @@ static void a_task_is_expanded_with_its_own_ports_and_names(void **state)
     assert_int_equal(spec->command_count, 2);
     assert_string_equal(spec->command[1], "-p9084");
     assert_null(spec->command[2]);
-    static const char *const environment[] = { "A=1",
-                                               "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:"
-                                               "/usr/bin:/sbin:/bin",
-                                               "UNUM_INDEX=3",
-                                               "UNUM_JOB=web",
-                                               "UNUM_PORT_ADMIN=9084",
-                                               "UNUM_PORT_HTTP=8084",
-                                               "UNUM_TASK=web-3",
-                                               "WHO=web/3" };
+    static const char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    static const char *const environment[] = {
+        "A=1",
+        path,
+        "UNUM_INDEX=3",
+        "UNUM_JOB=web",
+        "UNUM_PORT_ADMIN=9084",
+        "UNUM_PORT_HTTP=8084",
+        "UNUM_TASK=web-3",
+        "WHO=web/3",
+    };
     assert_int_equal(spec->environment_count, 8);
     for (size_t i = 0; i < 8; i++) assert_string_equal(spec->environment[i], environment[i]);
     assert_null(spec->environment[8]);
