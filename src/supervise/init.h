@@ -77,6 +77,7 @@ struct init_client {
     bool streams;       /* events are wanted */
     bool lists;         /* a LIST is under way */
     bool full;          /* the socket was full: wait until it is writable */
+    bool watched_full;  /* epoll waits for that, not for requests */
     uint32_t list_slot; /* next to send */
     uint64_t list_request;
     uint64_t list_count;

@@ -205,7 +205,6 @@ void init_client_flush(struct init *init)
 {
     struct init_client *client = &init->client;
     if (client->descriptor < 0) return;
-    bool was_full = client->full;
     if (client->pending_size > 0 && !client->full &&
         send_packet(init, client->pending, client->pending_size))
         client->pending_size = 0;
@@ -214,9 +213,9 @@ void init_client_flush(struct init *init)
     while (client->streams && !client->lists && !client->full && client->pending_size == 0 &&
            flush_event(init)) {
     }
-    if (client->descriptor >= 0) {
-        /* Readiness was consumed or has just ended: tell epoll what is waited for now. */
-        if (was_full || client->full) init_watch_client(init, false, client->full);
+    if (client->descriptor >= 0 && client->full != client->watched_full) {
+        client->watched_full = client->full;
+        init_watch_client(init, false, client->full);
     }
 }
 

@@ -314,6 +314,20 @@ def test_events_are_numbered_and_a_newcomer_learns_what_it_missed(init):
     assert end["count"] == first["sequence"] - 2 > 0
 
 
+def test_a_client_that_does_not_read_gets_everything_later(init):
+    tasks = [init.client.start(["/bin/sleep", "1000"], name=f"t{i}") for i in range(300)]
+    for _ in range(5):
+        init.client.send(s.LIST)  # far more answers than the socket holds
+    time.sleep(0.3)
+    ends = 0
+    while ends < 5:
+        kind, _, value = init.client.receive(10)
+        if kind == s.END:
+            assert value["count"] == len(tasks)
+            ends += 1
+    assert len(init.client.list()) == len(tasks)
+
+
 def test_a_newer_connection_replaces_the_older(init):
     newer = s.Client(init.folder)
     with pytest.raises((ConnectionError, OSError)):
