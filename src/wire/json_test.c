@@ -261,8 +261,8 @@ static void both_names_of_a_field_and_all_forms_of_a_value_are_read(void **state
     static const char *const texts[] = {
         "{\"startRevision\":\"7\",\"key\":\"aw==\",\"includePrevious\":true,\"end\":null}",
         "{\"start_revision\":7,\"key\":\"aw\",\"include_previous\":true}",
-        " {\n\"key\" : \"aw==\", \"startRevision\":7 , \"includePrevious\": true, \"progress\": "
-        "false}\n",
+        (" {\n\"key\" : \"aw==\", \"startRevision\":7 , "
+         "\"includePrevious\": true, \"progress\": false}\n"),
     };
     for (size_t i = 0; i < 3; i++) {
         Unum__V1__WatchRequest *request = NULL;
