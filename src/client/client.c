@@ -117,7 +117,8 @@ static void on_ended(void *context, struct grpc_call *call, enum grpc_status sta
     if (connection->is_refused) {
         stream->status = GRPC_UNAUTHENTICATED;
         (void)snprintf(stream->text, sizeof stream->text,
-                       "the computer at %s refuses this credential", connection->address);
+                       "the computer at %s refuses this credential: %s", connection->address,
+                       tls_stream_failure(connection->stream));
     } else {
         stream->status = status;
         (void)snprintf(stream->text, sizeof stream->text, "%s", text);

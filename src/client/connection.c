@@ -49,8 +49,7 @@ static enum status secure(struct connection *connection, uint64_t deadline_ns, s
     struct stream *stream = NULL;
     enum status status =
         tls_stream_create(client->options.tls, connection->stream, deadline_ns, &stream, error);
-    if (status != STATUS_OK)
-        return error_wrap(error, status, "no secure connection to %s", connection->address);
+    if (status != STATUS_OK) return error_wrap(error, status, "no secure connection");
     connection->stream = stream;
     return check_server(connection, error);
 }

@@ -59,6 +59,15 @@ static const char *peer_of(const struct stream *stream)
     return stream->operations->peer(stream);
 }
 
+/* SENTENCE without the "ADDRESS: " that it may begin with. */
+static const char *without_peer(const char *sentence, const char *peer)
+{
+    size_t length = strlen(peer);
+    if (strncmp(sentence, peer, length) != 0 || strncmp(sentence + length, ": ", 2) != 0)
+        return sentence;
+    return sentence + length + 2;
+}
+
 static void stream_shut(struct stream *stream)
 {
     stream->operations->shutdown(stream);
@@ -263,8 +272,9 @@ static void connection_fiber(void *argument)
         } else {
             serve->figures.garbage++;
         }
-        say(serve, "%s: refused: %s", peer_of(connection->stream),
-            error.text[0] != '\0' ? error.text : status_name(status));
+        const char *peer = peer_of(connection->stream);
+        say(serve, "%s: refused: %s", peer,
+            error.text[0] != '\0' ? without_peer(error.text, peer) : status_name(status));
     }
     stream_close(connection->stream);
     free(connection->refusal);

@@ -760,7 +760,12 @@ FIBER_TEST(a_certificate_of_another_authority_is_refused_on_both_sides)
     struct tls_context *theirs =
         tls_of(secure.foreign, secure.ours, IDENTITY_OPERATOR, IDENTITY_NEVER, false);
     assert_int_equal(put_with(&secure, theirs), STATUS_DENIED);
-    assert_non_null(strstr(secure.fixture.error.text, "refuses this credential"));
+    assert_non_null(strstr(secure.fixture.error.text, "refuses this credential: "));
+    wait_for(&secure.fixture.log_lines, 1);
+    assert_non_null(strstr(secure.fixture.log, "comes from an unknown authority"));
+    /* The peer's address stands there once. */
+    assert_ptr_equal(strstr(secure.fixture.log, "127.0.0.1"), secure.fixture.log);
+    assert_null(strstr(secure.fixture.log + 1, "127.0.0.1"));
     struct tls_context *wary =
         tls_of(secure.ours, secure.foreign, IDENTITY_OPERATOR, IDENTITY_NEVER, false);
     assert_int_equal(put_with(&secure, wary), STATUS_DENIED);
@@ -812,13 +817,13 @@ FIBER_TEST(without_tls_and_half_open_the_secure_port_says_no_and_goes_on)
     struct stream *silent = connect_raw(fixture);
     struct stream *plain = connect_raw(fixture);
     assert_int_equal(stream_write(plain, "GET / HTTP/1.1\r\n\r\n", 18, DEADLINE_NEVER), STATUS_OK);
-    read_to_end(plain);
-    stream_close(plain);
-    wait_for(&fixture->log_lines, 1);
     assert_int_equal(put_key(fixture, "meanwhile"), STATUS_OK);
-    read_to_end(silent); /* the handshake's deadline */
+    read_to_end(plain); /* at the latest when the handshake's deadline has passed */
+    read_to_end(silent);
+    stream_close(plain);
     stream_close(silent);
-    wait_for(&fixture->log_lines, 2);
+    assert_int_equal(fixture->log_lines, 2);
+    assert_int_equal(serve_figures(fixture->serve).garbage, 2);
     assert_int_equal(put_key(fixture, "after"), STATUS_OK);
     secure_close(&secure);
 }
