@@ -149,13 +149,12 @@ void node_stop(struct node *node)
         clock_monotonic_ns(node->options.clock, &now);
         serve_stop(node->serve, now + NODE_DRAIN_MS_MAX * 1000000ull);
     }
-    /* The host's fibers write until all that waits is answered, then the rest is cancelled. */
     struct tasks *tasks = node->tasks;
-    node->tasks = NULL;
+    node->tasks = NULL; /* the agent's last words find nobody */
     scope_cancel(&node->scope);
-    replica_host_close(node->host);
     scope_join(&node->scope);
-    tasks_destroy(tasks);
+    tasks_destroy(tasks); /* its watch goes before the space that it watches */
+    replica_host_close(node->host);
     exec_table_destroy(node->execs);
     agent_destroy(node->agent);
     reasons_destroy(node->reasons);

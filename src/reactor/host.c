@@ -104,7 +104,7 @@ enum status host_give_folder(const char *folder, uint32_t user, struct error *er
 
 enum status host_pass_folder(const char *folder, struct error *error)
 {
-    if (chmod(folder, 0711) == 0) return STATUS_OK;
+    if (chmod(folder, 0755) == 0) return STATUS_OK;
     enum status status = errno == EROFS || errno == EPERM ? STATUS_DENIED : STATUS_IO;
     return error_set(error, status, "cannot change the mode of %s: %s", folder, strerror(errno));
 }

@@ -33,7 +33,7 @@ void host_random(void *ret_bytes, size_t size);
 /* Make FOLDER and everything below belong to user ID (private, mode 0700 and 0600). */
 MUST_USE enum status host_give_folder(const char *folder, uint32_t user, struct error *error);
 
-/* Let other users pass through FOLDER by name, without listing it (mode 0711). */
+/* Let other users read the names in FOLDER and pass through it (mode 0755). */
 MUST_USE enum status host_pass_folder(const char *folder, struct error *error);
 
 /* SIGTERM and SIGINT become readiness of the returned descriptor (fiber_wait_readable); SIGPIPE is

@@ -66,19 +66,12 @@ __attribute__((noreturn)) static void die(const char *what)
     _exit(126);
 }
 
-/* Become the user that owns the data, if the computer's folder can be reached as such. */
+/* Become the user that owns the data. The working directory is the computer's folder already, and
+ * the binary is open: whoever owns the folders above both does not matter. */
 static void become_private(const struct init *init)
 {
     uid_t id = init->unumd_user;
     if (id == 0) return;
-    if (setresuid(id, (uid_t)-1, (uid_t)-1) != 0) die("unumd: setresuid");
-    bool reachable = access(init->options.folder, R_OK | W_OK | X_OK) == 0;
-    if (setresuid(0, (uid_t)-1, (uid_t)-1) != 0) die("unumd: setresuid");
-    if (!reachable) {
-        init_say("unumd keeps the user id 0, without capabilities: user %u can't reach %s", id,
-                 init->options.folder);
-        return;
-    }
     if (setgroups(0, NULL) != 0 || setresgid(id, id, id) != 0 || setresuid(id, id, id) != 0)
         die("unumd: cannot become its private user");
 }
@@ -110,11 +103,13 @@ __attribute__((noreturn)) static void run_unumd(struct init *init)
         if (count <= UNUMD_ARGUMENTS_MAX) argv[count++] = *argument;
     }
     if (fchdir(init->files.folder) != 0) die("unumd: cannot enter the folder");
+    int binary = open(argv[0], O_PATH | O_CLOEXEC);
+    if (binary < 0) die("unumd: cannot open its binary");
     become_private(init);
     confine();
     /* Changing the user forgets it. */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)execve(argv[0], argv, environ);
+    (void)syscall(SYS_execveat, binary, "", argv, environ, AT_EMPTY_PATH);
     die("unumd: cannot execute");
 }
 
