@@ -1,5 +1,9 @@
 #include "store/rocksdb_env_shim.h"
 
+extern "C" {
+#include "store/synced_size.h"
+}
+
 #include <rocksdb/env.h>
 
 #include <condition_variable>
@@ -47,12 +51,61 @@ std::string PathOf(const std::string &name)
     return path;
 }
 
+/* --- manifests ---
+ *
+ * RocksDB takes a manifest whose last record is torn in the middle (a lost sector before one that
+ * survived) for corrupt and never opens again. So beside each MANIFEST-n stands MANIFEST-n.synced:
+ * how many of its bytes were synced. What lies behind them was never acknowledged and is not shown. */
+
+const char SYNCED_SUFFIX[] = ".synced";
+
+bool IsManifest(const std::string &path)
+{
+    size_t slash = path.rfind('/');
+    size_t start = slash == std::string::npos ? 0 : slash + 1;
+    return path.compare(start, 9, "MANIFEST-") == 0;
+}
+
+bool IsSyncedFile(const std::string &path)
+{
+    size_t size = sizeof SYNCED_SUFFIX - 1;
+    return path.size() > size && path.compare(path.size() - size, size, SYNCED_SUFFIX) == 0;
+}
+
+Status WriteSyncedSize(struct disk *disk, struct disk_file *file, uint64_t size)
+{
+    uint8_t sector[SYNCED_SIZE_BYTES];
+    synced_size_encode(size, sector);
+    return StatusOf(disk->write_sync(file, 0, sector, sizeof sector), "synced");
+}
+
+/* UINT64_MAX: all of it, where there is no such file (RocksDB's own tools make none). */
+Status ReadSyncedSize(struct disk *disk, const std::string &path, uint64_t *ret_size)
+{
+    *ret_size = UINT64_MAX;
+    if (!IsManifest(path)) return Status::OK();
+    struct disk_file *file = nullptr;
+    std::string synced = path + SYNCED_SUFFIX;
+    enum status status = disk->open(disk, synced.c_str(), DISK_OPEN_READ, &file);
+    if (status == STATUS_NOT_FOUND) return Status::OK();
+    if (status != STATUS_OK) return StatusOf(status, synced);
+    uint8_t bytes[SYNCED_SIZE_BYTES];
+    size_t got = 0;
+    status = disk->read(file, 0, bytes, sizeof bytes, &got);
+    disk->close(file);
+    if (status != STATUS_OK) return StatusOf(status, synced);
+    if (synced_size_decode(bytes, got, ret_size)) return Status::OK();
+    return Status::Corruption(synced, "its checksum does not hold");
+}
+
 class OpenFile {
   public:
-    OpenFile(struct disk *disk, struct disk_file *file, std::string path)
+    OpenFile(struct disk *disk, struct disk_file *file, std::string path,
+             uint64_t limit = UINT64_MAX)
         : disk_(disk)
         , file_(file)
         , path_(std::move(path))
+        , limit_(limit)
     {
     }
     ~OpenFile() { Close(); }
@@ -67,6 +120,8 @@ class OpenFile {
     Status Read(uint64_t offset, size_t size, Slice *result, char *scratch) const
     {
         size_t got = 0;
+        if (offset >= limit_) size = 0;
+        else if (size > limit_ - offset) size = static_cast<size_t>(limit_ - offset);
         enum status status = disk_->read(file_, offset, scratch, size, &got);
         *result = Slice(scratch, status == STATUS_OK ? got : 0);
         return StatusOf(status, path_);
@@ -75,12 +130,14 @@ class OpenFile {
     struct disk *disk_;
     struct disk_file *file_;
     std::string path_;
+    uint64_t limit_; /* nothing is shown from here on */
 };
 
 class ShimSequentialFile : public rocksdb::SequentialFile {
   public:
-    ShimSequentialFile(struct disk *disk, struct disk_file *file, const std::string &path)
-        : file_(disk, file, path)
+    ShimSequentialFile(struct disk *disk, struct disk_file *file, const std::string &path,
+                       uint64_t limit)
+        : file_(disk, file, path, limit)
     {
     }
     Status Read(size_t size, Slice *result, char *scratch) override
@@ -117,9 +174,11 @@ class ShimRandomAccessFile : public rocksdb::RandomAccessFile {
 
 class ShimWritableFile : public rocksdb::WritableFile {
   public:
+    /* SYNCED may be null; then nobody wants to know how much was synced. */
     ShimWritableFile(struct disk *disk, struct disk_file *file, const std::string &path,
-                     uint64_t size)
+                     uint64_t size, struct disk_file *synced)
         : file_(disk, file, path)
+        , synced_(disk, synced, path)
         , size_(size)
     {
     }
@@ -141,10 +200,16 @@ class ShimWritableFile : public rocksdb::WritableFile {
     Status Close() override
     {
         file_.Close();
+        synced_.Close();
         return Status::OK();
     }
     Status Flush() override { return Status::OK(); }
-    Status Sync() override { return StatusOf(file_.disk_->sync(file_.file_), file_.path_); }
+    Status Sync() override
+    {
+        Status status = StatusOf(file_.disk_->sync(file_.file_), file_.path_);
+        if (!status.ok() || synced_.file_ == nullptr) return status;
+        return WriteSyncedSize(synced_.disk_, synced_.file_, size_);
+    }
     Status Fsync() override { return Sync(); }
     bool IsSyncThreadSafe() const override { return false; }
     uint64_t GetFileSize() override { return size_; }
@@ -153,6 +218,7 @@ class ShimWritableFile : public rocksdb::WritableFile {
 
   private:
     OpenFile file_;
+    OpenFile synced_;
     uint64_t size_;
 };
 
@@ -203,9 +269,12 @@ class ShimEnv : public rocksdb::Env {
                              std::unique_ptr<rocksdb::SequentialFile> *result,
                              const rocksdb::EnvOptions &) override
     {
+        uint64_t limit = UINT64_MAX;
+        Status status = ReadSyncedSize(disk_, PathOf(name), &limit);
+        if (!status.ok()) return status;
         struct disk_file *file = nullptr;
-        Status status = Open(name, DISK_OPEN_READ, &file);
-        if (status.ok()) result->reset(new ShimSequentialFile(disk_, file, PathOf(name)));
+        status = Open(name, DISK_OPEN_READ, &file);
+        if (status.ok()) result->reset(new ShimSequentialFile(disk_, file, PathOf(name), limit));
         return status;
     }
     Status NewRandomAccessFile(const std::string &name,
@@ -261,11 +330,18 @@ class ShimEnv : public rocksdb::Env {
         }
         result->clear();
         if (status != STATUS_OK) return StatusOf(status, folder);
-        for (size_t i = 0; i < count; i++) result->push_back(entries[i].name);
+        for (size_t i = 0; i < count; i++) {
+            if (!IsSyncedFile(entries[i].name)) result->push_back(entries[i].name);
+        }
         return Status::OK();
     }
     Status DeleteFile(const std::string &name) override
     {
+        std::string path = PathOf(name);
+        if (IsManifest(path)) {
+            enum status status = disk_->remove(disk_, (path + SYNCED_SUFFIX).c_str());
+            if (status != STATUS_OK && status != STATUS_NOT_FOUND) return StatusOf(status, path);
+        }
         return StatusOf(disk_->remove(disk_, PathOf(name).c_str()), name);
     }
     Status CreateDir(const std::string &name) override
@@ -285,6 +361,9 @@ class ShimEnv : public rocksdb::Env {
         if (!status.ok()) return status;
         status = StatusOf(disk_->size(file, size), name);
         disk_->close(file);
+        uint64_t limit = UINT64_MAX;
+        if (status.ok()) status = ReadSyncedSize(disk_, PathOf(name), &limit);
+        if (status.ok() && *size > limit) *size = limit;
         return status;
     }
     Status GetFileModificationTime(const std::string &, uint64_t *time) override
@@ -437,8 +516,17 @@ class ShimEnv : public rocksdb::Env {
             status = StatusOf(disk_->truncate(file, 0), name);
             size = 0;
         }
-        if (status.ok()) result->reset(new ShimWritableFile(disk_, file, PathOf(name), size));
-        else if (file != nullptr) disk_->close(file);
+        struct disk_file *synced = nullptr;
+        if (status.ok() && IsManifest(PathOf(name))) {
+            status = Open(name + SYNCED_SUFFIX, DISK_OPEN_CREATE, &synced);
+            if (status.ok()) status = WriteSyncedSize(disk_, synced, 0);
+        }
+        if (status.ok()) {
+            result->reset(new ShimWritableFile(disk_, file, PathOf(name), size, synced));
+            return status;
+        }
+        if (synced != nullptr) disk_->close(synced);
+        if (file != nullptr) disk_->close(file);
         return status;
     }
     /* The thread's last act under the lock is to say that it no longer runs; a join after that

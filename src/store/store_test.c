@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum { BATCH_KEYS = 4, BATCHES = 18, FLUSH_EVERY = 5, REOPEN_AT = 11, OPERATIONS_MAX = 1000 };
+enum { BATCH_KEYS = 4, BATCHES = 18, FLUSH_EVERY = 3, REOPEN_AT = 11, OPERATIONS_MAX = 1000 };
 
 struct fixture {
     struct sim_disk sim;
