@@ -1,13 +1,22 @@
 /* The two disks over a folder: the blocking one for threads outside the reactor, and the reactor's,
  * whose calls suspend the fiber.
  *
- * Decision, by io_bench on the test machine (ext4 on virtio, 4 KiB, medians, ratio to a bare pwrite
- * + fdatasync of 108 to 142 us): blocking in the reactor's thread would cost nothing extra, but
- * holds up every other fiber for a whole disk operation, and for a second when the disk has a bad
- * one. io_uring with RWF_DSYNC on an O_DIRECT file: 1.00 to 1.05, and nobody waits. A worker
- * thread: 1.5, or 1.26 to 1.37 when both sides spin for 50 us. So io_uring reads, writes and syncs
- * by itself (uring.c); epoll uses the worker pool. Calls on names are rare and go to the worker
- * pool with both. */
+ * Decision, by io_bench on the test machine (ext4 on virtio, 4 KiB, ratio of medians to a bare
+ * pwrite + fdatasync of 110 to 150 us):
+ *
+ *     blocking the reactor's thread, RWF_DSYNC             0.94 to 1.00
+ *     io_uring, linked write + fdatasync                   1.00 to 1.17; 1.45 when the kernel's
+ *                                                          worker wakes on another, sleeping core
+ *     io_uring, RWF_DSYNC on O_DIRECT                      1.00 to 1.07; 15 to 40 on a busy machine
+ *     a thread, futex both ways                            1.01 to 1.53
+ *     a thread, both sides spin for 50 us                  1.17 to 1.54
+ *
+ * So a durable write of the reactor's disk goes the first road while nobody would notice: no other
+ * fiber can run, the backend has no news, it is small, and the disk has not been slow lately. The
+ * thread would sleep for that time anyway; what arrives meanwhile waits for one disk operation, as
+ * it would for the sync that follows. One that takes longer than INLINE_NS_MAX bars this road for
+ * INLINE_PAUSE_NS. Otherwise, and for all else, io_uring works by itself (uring.c), and epoll uses
+ * the worker pool. Calls on names are rare and go to the worker pool with both. */
 #include "reactor/folder.h"
 
 #include <assert.h>
@@ -42,12 +51,41 @@ static void run_step(void *argument)
     step->result = folder_step(step->action, step->number, step->bytes, step->size, step->offset);
 }
 
+enum {
+    INLINE_BYTES_MAX = 256 * 1024,
+    INLINE_NS_MAX = 2 * 1000 * 1000,
+    INLINE_PAUSE_NS = 1000 * 1000 * 1000,
+};
+
+/* Whether the reactor has nothing better to do than to wait for the disk. */
+static bool may_block(struct reactor *reactor, const struct step *step, uint64_t now_ns)
+{
+    if (step->action != FILE_WRITE_SYNC || step->size > INLINE_BYTES_MAX) return false;
+    if (now_ns < reactor->disk_slow_until_ns || !TAILQ_EMPTY(&reactor->ready)) return false;
+    /* A look at the backend, so that what has arrived already is served first. */
+    return reactor->backend->wait(reactor, 0) == STATUS_OK && TAILQ_EMPTY(&reactor->ready);
+}
+
+static void run_step_inline(struct reactor *reactor, struct step *step, uint64_t begin_ns)
+{
+    uint64_t end_ns;
+    run_step(step);
+    clock_monotonic_ns(&reactor->clock, &end_ns);
+    if (end_ns - begin_ns > INLINE_NS_MAX) reactor->disk_slow_until_ns = end_ns + INLINE_PAUSE_NS;
+}
+
 /* By the road of the disk: this thread, the backend, or a worker. */
 static ssize_t take_step(struct disk_file *handle, struct step step)
 {
     struct reactor *reactor = folder_of_file(handle)->reactor;
+    uint64_t now_ns;
     if (reactor == NULL) {
         run_step(&step);
+        return step.result;
+    }
+    clock_monotonic_ns(&reactor->clock, &now_ns);
+    if (may_block(reactor, &step, now_ns)) {
+        run_step_inline(reactor, &step, now_ns);
     } else if (reactor->backend->io->file != NULL) {
         step.result = reactor->backend->io->file(reactor, step.action, step.number, step.bytes,
                                                  step.size, step.offset);

@@ -367,6 +367,47 @@ static void many_fibers_write_one_file_at_once(void **state)
     test_folder_remove();
 }
 
+/* A letter that arrives while a write looks for news must not wait for the next event. */
+struct letter_box {
+    struct condition condition;
+    bool delivered;
+};
+
+static void deliver(void *argument)
+{
+    struct letter_box *box = argument;
+    box->delivered = true;
+    condition_signal(&box->condition);
+}
+
+static void letter_main(struct scope *root, void *context)
+{
+    (void)root;
+    (void)context;
+    struct letter_box box = { 0 };
+    struct disk *disk;
+    condition_init(&box.condition);
+    assert_int_equal(reactor_disk_open(fiber_reactor(), test_folder, &disk, NULL), STATUS_OK);
+    struct disk_file *file = open_file(disk, "file", DISK_OPEN_CREATE);
+    uint64_t begin_ns = test_now_ns();
+    assert_int_equal(reactor_post(fiber_reactor(), deliver, &box), STATUS_OK);
+    assert_int_equal(disk->write_sync(file, 0, "x", 1), STATUS_OK);
+    if (!box.delivered)
+        assert_int_equal(condition_wait(&box.condition, test_now_ns() + 5000ULL * MS), STATUS_OK);
+    assert_true(box.delivered);
+    assert_true(test_now_ns() < begin_ns + 4000ULL * MS);
+    disk->close(file);
+    reactor_disk_close(disk);
+}
+
+static void a_letter_posted_before_a_write_is_delivered_after_it(void **state)
+{
+    (void)state;
+    test_folder_create();
+    test_run(letter_main, NULL);
+    test_folder_remove();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -378,6 +419,7 @@ int main(void)
         cmocka_unit_test(a_missing_folder_is_named),
         cmocka_unit_test(a_lock_held_by_a_second_process_is_busy_until_it_dies),
         cmocka_unit_test(many_fibers_write_one_file_at_once),
+        cmocka_unit_test(a_letter_posted_before_a_write_is_delivered_after_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,6 +89,7 @@ struct reactor {
     struct scope *root;
     struct mailbox *mailbox;     /* real backends */
     struct worker_pool *workers; /* real backends */
+    uint64_t disk_slow_until_ns; /* until then no disk operation blocks the thread */
     /* Simulation. */
     uint64_t now_ns;
     uint64_t end_ns;

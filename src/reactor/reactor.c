@@ -109,6 +109,13 @@ static void reactor_abandon(struct reactor *reactor, const char *why)
     reactor->fiber_count = 0;
 }
 
+/* What other threads have left for us. */
+static void reactor_take_letters(struct reactor *reactor)
+{
+    mailbox_run(reactor);
+    if (reactor->workers != NULL) workers_reap(reactor->workers);
+}
+
 /* One round. STATUS_OK: go on. */
 static enum status reactor_round(struct reactor *reactor)
 {
@@ -122,14 +129,15 @@ static enum status reactor_round(struct reactor *reactor)
         reactor_abandon(reactor, "livelock, time does not advance; fibers");
         return STATUS_INTERNAL;
     }
+    /* Before waiting too: a fiber may have looked at the backend (disk.c) and used up its news. */
+    reactor_take_letters(reactor);
     uint64_t deadline_ns = TAILQ_EMPTY(&reactor->ready) ? timers_next_ns(reactor) : 0;
     enum status status = reactor->backend->wait(reactor, deadline_ns);
     if (status != STATUS_OK) {
         reactor_abandon(reactor, "deadlock, nothing will wake the fibers");
         return STATUS_INTERNAL;
     }
-    mailbox_run(reactor);
-    if (reactor->workers != NULL) workers_reap(reactor->workers);
+    reactor_take_letters(reactor);
     if (RB_EMPTY(&reactor->timers)) return STATUS_OK;
     uint64_t now_ns;
     clock_monotonic_ns(&reactor->clock, &now_ns);
