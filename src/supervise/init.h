@@ -161,6 +161,9 @@ MUST_USE enum status init_host_view(struct init *init, struct error *error);
 void init_host_set_limits(struct init *init, int leaf, const struct supervise_start *start);
 /* Everything below the base cgroup that is empty goes. */
 void init_host_sweep(struct init *init);
+/* A fresh instance of /proc for us: with the old one goes what the kernel remembers of each process
+ * that was looked at, several KB each. */
+void init_host_renew_proc(struct init *init);
 /* By the waiting parent, after everything has ended: the base cgroup goes. */
 void init_host_remove(const struct init *init);
 

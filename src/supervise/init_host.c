@@ -289,6 +289,19 @@ static enum status open_files(struct init *init, struct error *error)
     return STATUS_OK;
 }
 
+void init_host_renew_proc(struct init *init)
+{
+    int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
+    int fresh = -1;
+    if (context >= 0 && syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+        fresh = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC,
+                             MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    if (context >= 0) (void)close(context);
+    if (fresh < 0) return; /* the present one serves as well */
+    (void)close(init->files.proc);
+    init->files.proc = fresh;
+}
+
 enum status init_host_open(struct init *init, struct error *error)
 {
     /* Private to us, but what the host mounts later appears here too. */
@@ -297,6 +310,7 @@ enum status init_host_open(struct init *init, struct error *error)
         return error_set(error, STATUS_UNSUPPORTED, "cannot mount /proc: %s", strerror(errno));
     enum status status = open_files(init, error);
     if (status != STATUS_OK) return status;
+    init_host_renew_proc(init);
     open_cgroup(init);
     if (init->rootless) {
         lacks(init, "no private range of user ids: not started as root", 0);

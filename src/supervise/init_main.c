@@ -198,6 +198,7 @@ static void mount_for_pid1(void)
 __attribute__((noreturn)) static void supervise(struct init *init)
 {
     struct error error = { 0 };
+    (void)setsid(); /* no controlling terminal, for us and all below */
     enum status status = init_host_open(init, &error);
     if (status == STATUS_OK) {
         find_user(init);

@@ -15,7 +15,8 @@
 enum {
     SCAN_TICK_MS = 1000,       /* a scan begins at most this often */
     SCAN_BATCH_MAX = 400,      /* processes per tick */
-    SCAN_BATCH_PAUSE_MS = 250, /* between the ticks of one scan */
+    SCAN_BATCH_PAUSE_MS = 500, /* between the ticks of one scan */
+    RENEW_AFTER = 64,          /* processes looked at, before /proc is mounted anew */
     ZOMBIES_MAX = 256,         /* remembered at a time; more are found in later scans */
     ANCESTORS_MAX = 64,
 };
@@ -31,6 +32,7 @@ struct init_zombies {
     DIR *folder; /* open while a scan is under way */
     uint64_t scan;
     size_t count;
+    size_t looked; /* processes, since /proc was mounted anew */
     struct zombie list[ZOMBIES_MAX];
 };
 
@@ -166,9 +168,13 @@ void init_zombie_scan(struct init *init)
             (void)closedir(zombies->folder);
             zombies->folder = NULL;
             forget(zombies);
+            if (zombies->looked < RENEW_AFTER) return;
+            zombies->looked = 0;
+            init_host_renew_proc(init);
             return;
         }
         if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+        zombies->looked++;
         look_at(init, (pid_t)strtol(entry->d_name, NULL, 10));
     }
     init->zombie_scan_at_ns = init->now_ns + SCAN_BATCH_PAUSE_MS * 1000000ull;

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -86,7 +87,6 @@ static void mount_scratch(char *options, char *writable)
     long error = RAW(SYS_mount, "tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, options);
     if (error != 0) fail(STUB_STEP_SCRATCH, error);
     (void)RAW(SYS_mkdirat, AT_FDCWD, "/run/shm", 01777, 0, 0); /* where /dev/shm points */
-    (void)RAW(SYS_mkdirat, AT_FDCWD, "/run/lock", 01777, 0, 0);
     error = bind_scratch("/run/tmp", "/tmp", 01777);
     if (error != 0) fail(STUB_STEP_SCRATCH, error);
     while (*writable != 0) {
@@ -147,6 +147,7 @@ static long start(char **argv, char **envp)
         (void)RAW(SYS_setsid, 0, 0, 0, 0, 0);
         (void)RAW(SYS_close, STUB_SPARE_OUT, 0, 0, 0, 0);
         (void)RAW(SYS_close, STUB_SPARE_ERR, 0, 0, 0, 0);
+        (void)RAW(SYS_personality, PER_LINUX, 0, 0, 0, 0); /* the program's addresses are random */
         raw_confine(raw_capabilities_kept);
         (void)RAW(SYS_rt_sigprocmask, SIG_SETMASK, &none, 0, 8, 0);
         error = raw_execute(argv, envp);
