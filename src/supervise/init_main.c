@@ -301,6 +301,9 @@ int main(int argc, char **argv)
     struct init *init = make_init();
     struct error error = { 0 };
     reserve_low_descriptors();
+    /* Whatever the caller's is: tasks reach what is made for them as other users. Secrets set their
+     * mode. */
+    (void)umask(022);
     if (argc == 2 && strncmp(argv[1], "--resume=", 9) == 0) {
         int memory = (int)strtol(argv[1] + 9, NULL, 10);
         if (init_resume(init, memory, &error) != STATUS_OK) {
