@@ -4,7 +4,7 @@
  * strikes at operation 1, 2, 3, ... until a run meets its end without it; after each, the journal
  * is opened again and must equal a state of the model not older than the last acknowledged flush.
  * What was recovered counts as acknowledged from then on: a second power loss follows. */
-#include "store/journal_model.h"
+#include "sim/journal_model.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

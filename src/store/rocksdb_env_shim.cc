@@ -59,11 +59,22 @@ std::string PathOf(const std::string &name)
 
 const char SYNCED_SUFFIX[] = ".synced";
 
-bool IsManifest(const std::string &path)
+bool NameBegins(const std::string &path, const std::string &with)
 {
     size_t slash = path.rfind('/');
     size_t start = slash == std::string::npos ? 0 : slash + 1;
-    return path.compare(start, 9, "MANIFEST-") == 0;
+    return path.compare(start, with.size(), with) == 0;
+}
+
+bool IsManifest(const std::string &path)
+{
+    return NameBegins(path, "MANIFEST-");
+}
+
+/* Written at each opening for people to read; nothing depends on it. */
+bool IsOptions(const std::string &path)
+{
+    return NameBegins(path, "OPTIONS-");
 }
 
 bool IsSyncedFile(const std::string &path)
@@ -206,6 +217,7 @@ class ShimWritableFile : public rocksdb::WritableFile {
     Status Flush() override { return Status::OK(); }
     Status Sync() override
     {
+        if (IsOptions(file_.path_)) return Status::OK();
         Status status = StatusOf(file_.disk_->sync(file_.file_), file_.path_);
         if (!status.ok() || synced_.file_ == nullptr) return status;
         return WriteSyncedSize(synced_.disk_, synced_.file_, size_);
@@ -519,7 +531,10 @@ class ShimEnv : public rocksdb::Env {
         struct disk_file *synced = nullptr;
         if (status.ok() && IsManifest(PathOf(name))) {
             status = Open(name + SYNCED_SUFFIX, DISK_OPEN_CREATE, &synced);
-            if (status.ok()) status = WriteSyncedSize(disk_, synced, 0);
+            /* A fresh one needs nothing: CURRENT names no manifest before its first sync. */
+            uint64_t stale = 0;
+            if (status.ok()) status = StatusOf(disk_->size(synced, &stale), name);
+            if (status.ok() && stale > 0) status = WriteSyncedSize(disk_, synced, 0);
         }
         if (status.ok()) {
             result->reset(new ShimWritableFile(disk_, file, PathOf(name), size, synced));

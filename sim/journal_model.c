@@ -1,4 +1,4 @@
-#include "store/journal_model.h"
+#include "sim/journal_model.h"
 
 #include "base/checksum.h"
 

@@ -3,8 +3,8 @@
  * Every step is done to both. The model keeps its state after each step since the last flush that
  * was acknowledged; after a power loss what the journal recovered must equal one of these states.
  */
-#ifndef UNUM_STORE_JOURNAL_MODEL_H
-#define UNUM_STORE_JOURNAL_MODEL_H
+#ifndef UNUM_SIM_JOURNAL_MODEL_H
+#define UNUM_SIM_JOURNAL_MODEL_H
 
 #include "sim/disk.h"
 #include "store/journal.h"
