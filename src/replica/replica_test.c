@@ -463,6 +463,59 @@ static void a_failed_sync_stops_the_host(void **state)
     simulate(failing_main);
 }
 
+/* The disk is full for a while: what is refused says so, what was in the log already is applied
+ * once there is room, and nothing acknowledged is lost. */
+static void full_main(struct world *world)
+{
+    must_open(world);
+    must_propose(world, 7, 1, "one", NULL);
+    sleep_ms(1000);
+    world->disk.options.full_at = world->disk.counters.operations + 1;
+    enum status status = STATUS_OK;
+    unsigned accepted = 1;
+    char line[1000];
+    memset(line, 'x', sizeof line - 1);
+    line[sizeof line - 1] = '\0';
+    uint64_t now_ns;
+    struct error error = { 0 };
+    struct buffer reply;
+    buffer_init(&reply, WORLD_ANSWER_BYTES_MAX);
+    while (accepted < 3000) {
+        uint64_t index;
+        clock_monotonic_ns(reactor_clock(world->reactor), &now_ns);
+        struct replica_request request = { .session.bytes = { 7 },
+                                           .sequence = accepted + 1,
+                                           .payload = bytes_of_text(line),
+                                           .deadline_ns = now_ns + 1000 * (uint64_t)MS };
+        status = replica_propose(world_main(world), &request, &reply, &index, &error);
+        if (status != STATUS_OK) break;
+        accepted++;
+    }
+    print_message("[ %u accepted, then %s: %s ]\n", accepted, status_name(status), error.text);
+    assert_true(status == STATUS_FULL || status == STATUS_TIMEOUT || status == STATUS_BUSY ||
+                status == STATUS_IO);
+    buffer_finish(&reply);
+    world->disk.options.full_at = 0;
+    if (status == STATUS_IO)
+        world_crash(world);
+    else
+        sleep_ms(5000);
+    if (world->host == NULL) must_open(world);
+    assert_int_equal(replica_host_health(world->host, &error), STATUS_OK);
+    must_propose(world, 8, 1, "room again", NULL);
+    uint64_t lines = world_lines(world);
+    assert_in_range(lines, accepted + 1, accepted + 2);
+    world_lose_power(world);
+    must_open(world);
+    assert_int_equal(world_lines(world), lines);
+}
+
+static void a_full_disk_refuses_and_loses_nothing(void **state)
+{
+    (void)state;
+    simulate(full_main);
+}
+
 static void second_main(struct world *world)
 {
     must_open(world);
@@ -551,6 +604,7 @@ int main(void)
         cmocka_unit_test(the_directory_survives_and_never_gives_a_number_twice),
         cmocka_unit_test(a_removed_group_is_gone_with_its_state),
         cmocka_unit_test(a_failed_sync_stops_the_host),
+        cmocka_unit_test(a_full_disk_refuses_and_loses_nothing),
         cmocka_unit_test(a_folder_serves_one_daemon_and_one_machine),
         cmocka_unit_test(a_deadline_ends_the_wait_and_not_the_request),
         cmocka_unit_test(the_journal_forgets_what_the_store_holds),

@@ -196,9 +196,19 @@ void writer_fiber(void *argument)
     }
 }
 
+/* Room for deletes on a full disk. Having none is no failure: the disk may be full already. */
+static void make_reserve(struct replica_host *host)
+{
+    if (superblock_reserve(host->options.disk) != STATUS_IO) return;
+    struct error error;
+    error_set(&error, STATUS_IO, "the disk failed while room was kept back on it");
+    host_stop(host, STATUS_IO, &error);
+}
+
 void maintainer_fiber(void *argument)
 {
     struct replica_host *host = argument;
+    make_reserve(host);
     while (host_is_running(host)) {
         if (condition_wait(&host->maintainer_wake, DEADLINE_NEVER) == STATUS_CANCELLED) return;
         if (!host_is_running(host) || !journal_wants_maintenance(host->journal)) continue;
