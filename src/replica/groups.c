@@ -43,9 +43,7 @@ static enum status delete_range(struct replica_host *host, uint64_t group, struc
     for (unsigned i = 0; status == STATUS_OK && i < POLLS_MAX; i++) {
         status = store_get_persisted(&range, bytes_of(applied_key, sizeof applied_key), &buffer);
         if (status != STATUS_OK) break;
-        status = host->options.simulation ? store_flush(host->store, error)
-                                          : store_flush_start(host->store, error);
-        if (status == STATUS_BUSY) status = STATUS_OK;
+        status = release_flush_store(host, error);
         if (status == STATUS_OK) status = fiber_sleep_ns(wait_ns);
         if (wait_ns < POLL_NS_MAX) wait_ns *= 2;
     }

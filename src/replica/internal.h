@@ -144,6 +144,7 @@ struct replica_host {
     uint64_t timer_sleeps_until_ns;
     uint64_t unreleased_bytes; /* of entries applied and not released */
     bool journal_full;         /* the last staging found no room */
+    bool store_full;           /* the last flush of the store found no room, and was not begun */
     bool directory_changed;
     bool flushed_unmarked; /* the journal was flushed since it last marked that */
 
@@ -223,6 +224,9 @@ void writer_mark_synced(struct replica_host *host);
 void maintainer_fiber(void *argument);
 void applier_fiber(void *argument);
 void release_fiber(void *argument);
+/* Let the store write what it holds; in simulation it is done on return. A full disk is no failure:
+ * store_full is set, what is kept back is given up, and it is tried again later. */
+MUST_USE enum status release_flush_store(struct replica_host *host, struct error *error);
 /* So much is applied and not released that the releaser should look. */
 bool release_is_due(const struct replica_host *host);
 /* So little room is left in the journal that callers should wait for the release. */

@@ -5,6 +5,8 @@
  * idle machine pays nothing. */
 #include "replica/internal.h"
 
+#include "store/superblock.h"
+
 enum {
     PRESSURE_FLUSH_PERMILLE = 500,
     PRESSURE_BUSY_PERMILLE = 900,
@@ -29,7 +31,7 @@ static uint64_t pressure_permille(const struct replica_host *host)
 
 bool release_is_due(const struct replica_host *host)
 {
-    return host->unreleased_bytes >= flush_bytes(host) || host->journal_full ||
+    return host->unreleased_bytes >= flush_bytes(host) || host->journal_full || host->store_full ||
            pressure_permille(host) >= PRESSURE_FLUSH_PERMILLE;
 }
 
@@ -46,6 +48,18 @@ static void forget_bytes(struct replica *replica, uint64_t before, uint64_t inde
         index >= applied ? 0 : replica->unreleased_bytes / (applied - before) * (applied - index);
     replica->host->unreleased_bytes -= replica->unreleased_bytes - kept;
     replica->unreleased_bytes = kept;
+}
+
+enum status release_flush_store(struct replica_host *host, struct error *error)
+{
+    enum status status = host->options.simulation ? store_flush(host->store, error)
+                                                  : store_flush_start(host->store, error);
+    host->store_full = status == STATUS_FULL;
+    if (status == STATUS_FULL) {
+        status = superblock_release_reserve(host->options.disk);
+        if (status != STATUS_OK) return error_set(error, status, "the disk failed while full");
+    }
+    return status == STATUS_BUSY ? STATUS_OK : status;
 }
 
 /* Release what is persisted of one group. *ret_all: nothing more is held back. */
@@ -114,11 +128,11 @@ static enum status flush_and_release(struct replica_host *host, struct error *er
     for (unsigned i = 0; i < POLLS_MAX; i++) {
         bool all;
         enum status status = release_round(host, &all, error);
+        if (all) host->store_full = false;
         if (status != STATUS_OK || all) return status;
         if (i == 0) {
-            status = host->options.simulation ? store_flush(host->store, error)
-                                              : store_flush_start(host->store, error);
-            if (status != STATUS_OK && status != STATUS_BUSY) return status;
+            status = release_flush_store(host, error);
+            if (status != STATUS_OK || host->store_full) return status;
             if (host->options.simulation) continue;
         }
         status = fiber_sleep_ns(wait_ns);

@@ -56,7 +56,7 @@ static enum status check_room(const struct replica *replica, size_t size, struct
         return error_set(error, STATUS_BUSY, "%u requests wait to be written",
                          replica->proposal_count);
     }
-    if (host->journal_full) {
+    if (host->journal_full || host->store_full) {
         return error_set(error, STATUS_FULL, "the disk has no room for more writes");
     }
     if (release_is_pressed(host)) {

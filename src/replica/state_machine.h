@@ -28,8 +28,8 @@ struct state_machine_operations {
     /* Rebuild in-memory indexes from the range (after recovery or snapshot install). */
     enum status (*open)(struct state_machine *machine, const struct store_range *range,
                         struct error *error);
-    /* STATUS_OK also when the command was refused: refusals are replies. Anything else stops the
-     * replica. */
+    /* Called for entries of kind COMMAND, unless its session remembers them, and TIME. STATUS_OK
+     * also when the command was refused: refusals are replies. Anything else stops the replica. */
     enum status (*apply)(struct state_machine *machine, const struct apply_context *context,
                          struct error *error);
     /* After the batch of an apply is in the store: tell local watchers, wake waiters. Must not
@@ -46,7 +46,7 @@ struct state_machine {
 };
 
 /* Keys of the group range that start with this byte belong to the replica driver (applied index,
- * running hash, sessions, directory); a state machine's keys start with any other. */
+ * running hash, sessions); a state machine's keys start with any other, but 0xff. */
 enum { STATE_MACHINE_RESERVED_PREFIX = 0x00 };
 
 #endif

@@ -234,9 +234,8 @@ static enum status write_batch(struct replica *replica, struct store_batch *batc
     for (;;) {
         enum status status = store_write(host->store, batch, error);
         if (status != STATUS_BUSY) return status;
-        status = host->options.simulation ? store_flush(host->store, error)
-                                          : store_flush_start(host->store, error);
-        if (status != STATUS_OK && status != STATUS_BUSY) return status;
+        status = release_flush_store(host, error);
+        if (status != STATUS_OK) return status;
         status = fiber_sleep_ns(wait_ns);
         if (status != STATUS_OK) return status;
         if (wait_ns < STORE_WAIT_NS_MAX) wait_ns *= 2;
