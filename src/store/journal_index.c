@@ -67,15 +67,33 @@ static void place_drop(struct journal *journal, const struct journal_place *plac
     journal->entry_count--;
 }
 
-/* After entries went: give memory back, so that ten thousand idle groups stay small. */
+/* Lay the ring out anew with CAPACITY places, from its head. */
+static bool run_resize(struct journal_run *run, uint32_t capacity)
+{
+    struct journal_place *ring = malloc(capacity * sizeof *ring);
+    if (ring == NULL) return false;
+    for (uint32_t i = 0; i < run->count; i++) {
+        ring[i] = run->ring[(run->head + i) & (run->capacity - 1)];
+    }
+    free(run->ring);
+    run->ring = ring;
+    run->capacity = capacity;
+    run->head = 0;
+    return true;
+}
+
+/* After entries went: give memory back, so that ten thousand idle groups stay small and a burst
+ * leaves nothing behind. */
 static void run_shrink(struct journal_run *run)
 {
-    if (run->count > 0) return;
-    run->head = 0;
     if (run->capacity <= RUN_CAPACITY_MIN) return;
-    free(run->ring);
-    run->ring = NULL;
-    run->capacity = 0;
+    if (run->count == 0) {
+        free(run->ring);
+        run->ring = NULL;
+        run->capacity = run->head = 0;
+    } else if (run->count < run->capacity / 16) {
+        (void)run_resize(run, run->capacity / 4); /* without memory it stays as it is */
+    }
 }
 
 void journal_run_cut(struct journal *journal, struct journal_run *run, uint64_t from_index)
@@ -127,23 +145,14 @@ void journal_runs_finish(struct journal *journal)
     journal->run_count = journal->run_capacity = 0;
 }
 
-/* Room for COUNT places in all; the ring is laid out anew from its head. */
+/* Room for COUNT places in all. */
 static enum status run_grow(struct journal_run *run, uint64_t count)
 {
     if (count <= run->capacity) return STATUS_OK;
     if (count > JOURNAL_ENTRIES_MAX) return STATUS_FULL;
     uint32_t capacity = run->capacity == 0 ? RUN_CAPACITY_MIN : run->capacity;
     while (capacity < count) capacity *= 2;
-    struct journal_place *ring = malloc(capacity * sizeof *ring);
-    if (ring == NULL) return STATUS_NO_MEMORY;
-    for (uint32_t i = 0; i < run->count; i++) {
-        ring[i] = run->ring[(run->head + i) & (run->capacity - 1)];
-    }
-    free(run->ring);
-    run->ring = ring;
-    run->capacity = capacity;
-    run->head = 0;
-    return STATUS_OK;
+    return run_resize(run, capacity) ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
 enum status journal_run_reserve(struct journal *journal, struct journal_run *run)
