@@ -22,9 +22,21 @@ static int add_jobs(struct cli *cli, Unum__V1__ApplyRequest *request, const stru
     return CLI_DONE;
 }
 
-int jobs_read(struct cli *cli, Unum__V1__ApplyRequest *request)
+Unum__V1__ApplyRequest *jobs_make_request(struct cli *cli)
+{
+    Unum__V1__ApplyRequest *request = arena_take(&cli->arena, sizeof *request);
+    if (request == NULL)
+        (void)cli_fail(cli, "out of memory");
+    else
+        unum__v1__apply_request__init(request);
+    return request;
+}
+
+int jobs_prepare(struct cli *cli)
 {
     struct error error = { 0 };
+    Unum__V1__ApplyRequest *request = jobs_make_request(cli);
+    if (request == NULL) return CLI_FAILED;
     for (size_t i = 0; i < cli->argument_count; i++) {
         const char *path = cli->arguments[i];
         struct bytes bytes = { 0 };
@@ -38,6 +50,7 @@ int jobs_read(struct cli *cli, Unum__V1__ApplyRequest *request)
         int code = add_jobs(cli, request, &list);
         if (code != CLI_DONE) return code;
     }
+    cli->prepared = request;
     return CLI_DONE;
 }
 
@@ -86,9 +99,7 @@ int jobs_apply(struct cli *cli, Unum__V1__ApplyRequest *request, bool quiet)
 
 static int run(struct cli *cli)
 {
-    Unum__V1__ApplyRequest request = UNUM__V1__APPLY_REQUEST__INIT;
-    int code = jobs_read(cli, &request);
-    return code == CLI_DONE ? jobs_apply(cli, &request, false) : code;
+    return jobs_apply(cli, cli->prepared, false);
 }
 
 const struct subcommand subcommand_apply = {
@@ -105,5 +116,6 @@ const struct subcommand subcommand_apply = {
     .arguments_min = 1,
     .arguments_max = FILES_MAX,
     .connects = true,
+    .prepare = jobs_prepare,
     .run = run,
 };

@@ -43,6 +43,9 @@ struct subcommand {
     size_t arguments_min, arguments_max;
     bool has_command; /* what stands behind "--" */
     bool connects;    /* run is called in a fiber of a reactor */
+    /* What can be judged without the computer, before it is asked; NULL: nothing. CLI_DONE goes on.
+     */
+    int (*prepare)(struct cli *cli);
     int (*run)(struct cli *cli);
 };
 
@@ -66,6 +69,7 @@ struct cli {
     char **command; /* behind "--"; NULL-terminated */
     size_t command_count;
     struct arena arena; /* for the whole invocation */
+    void *prepared;     /* from prepare to run */
     struct connection *connection;
     void *scope; /* struct scope of the reactor's main fiber, for those that connect */
 };

@@ -82,10 +82,14 @@ static int show_output(struct cli *cli, struct session *session)
     return code;
 }
 
+static int prepare(struct cli *cli)
+{
+    if (cli->command_count > 0) return CLI_DONE;
+    return cli_usage(cli, "needs a command: unum exec %s -- COMMAND ...", cli->arguments[0]);
+}
+
 static int run(struct cli *cli)
 {
-    if (cli->command_count == 0)
-        return cli_usage(cli, "needs a command: unum exec %s -- COMMAND ...", cli->arguments[0]);
     struct session *session = arena_take(&cli->arena, sizeof *session);
     if (session == NULL) return cli_fail(cli, "out of memory");
     Unum__V1__ExecRequest request = UNUM__V1__EXEC_REQUEST__INIT;
@@ -122,5 +126,6 @@ const struct subcommand subcommand_exec = {
     .arguments_max = 1,
     .has_command = true,
     .connects = true,
+    .prepare = prepare,
     .run = run,
 };

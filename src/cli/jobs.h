@@ -5,8 +5,11 @@
 #include "cli/call.h"
 #include "unum/v1/computer.pb-c.h"
 
-/* The jobs of all files given as arguments. CLI_DONE, or a failure that has been told. */
-int jobs_read(struct cli *cli, Unum__V1__ApplyRequest *request);
+/* The jobs of all files given as arguments become cli->prepared, an ApplyRequest. CLI_DONE, or a
+ * failure that has been told. */
+int jobs_prepare(struct cli *cli);
+/* An empty request in the arena; NULL after telling that there is no memory. */
+Unum__V1__ApplyRequest *jobs_make_request(struct cli *cli);
 /* "create web: 8 tasks start", and what changes; DONE: it has happened. */
 void jobs_write_change(struct cli *cli, const Unum__V1__Change *change, bool done);
 /* Send it and tell what came of it. */

@@ -1,7 +1,7 @@
 /* unum lease: leases of the registry. */
+#include "base/closest.h"
 #include "base/parse.h"
 #include "cli/call.h"
-#include "base/closest.h"
 #include "cli/range.h"
 
 #include <inttypes.h>

@@ -1,7 +1,8 @@
 /* unum: the command line of a computer. */
+#include "base/closest.h"
 #include "cli/call.h"
 #include "cli/cli.h"
-#include "base/closest.h"
+#include "cli/process.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -54,12 +55,20 @@ struct invocation {
     int code;
 };
 
+/* A daemon that is being restarted is waited for; not one whose unum-init is gone from this host.
+ */
+static uint64_t patience_ms(struct cli *cli)
+{
+    bool is_here = access(cli_format(cli, "%s/up.lock", cli->folder), F_OK) == 0;
+    return cli->address == NULL && is_here && process_find(cli->folder) == 0 ? 1 : CALL_PATIENCE_MS;
+}
+
 static void run_in_fiber(struct scope *root, void *context)
 {
     struct invocation *invocation = context;
     struct cli *cli = invocation->cli;
     struct error error = { 0 };
-    if (call_begin(cli, root, CALL_PATIENCE_MS, &error) != STATUS_OK) {
+    if (call_begin(cli, root, patience_ms(cli), &error) != STATUS_OK) {
         invocation->code = cli_fail_with(cli, &error);
         return;
     }
@@ -90,6 +99,8 @@ static int run_subcommand(struct cli *cli, int argc, char **argv)
         cli_write_help(cli->subcommand, stdout, cli->color);
         return cli_finish_output(cli);
     }
+    if (cli->subcommand->prepare != NULL) code = cli->subcommand->prepare(cli);
+    if (code != CLI_DONE) return code;
     return cli->subcommand->connects ? run_connected(cli) : cli->subcommand->run(cli);
 }
 

@@ -1,6 +1,6 @@
+#include "base/closest.h"
 #include "base/parse.h"
 #include "cli/cli.h"
-#include "base/closest.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,12 +5,10 @@ enum { FILES_MAX = 1000 };
 
 static int run(struct cli *cli)
 {
-    Unum__V1__ApplyRequest request = UNUM__V1__APPLY_REQUEST__INIT;
+    Unum__V1__ApplyRequest *request = cli->prepared;
     Unum__V1__PlanResponse *response;
     struct error error = { 0 };
-    int code = jobs_read(cli, &request);
-    if (code != CLI_DONE) return code;
-    if (call_unary(cli, CLIENT_READ, "Computer/Plan", &request.base,
+    if (call_unary(cli, CLIENT_READ, "Computer/Plan", &request->base,
                    &unum__v1__plan_response__descriptor, &response, &error) != STATUS_OK)
         return cli_fail_with(cli, &error);
     if (cli->json) return cli_write_json(cli, &response->base);
@@ -29,5 +27,6 @@ const struct subcommand subcommand_plan = {
     .arguments_min = 1,
     .arguments_max = FILES_MAX,
     .connects = true,
+    .prepare = jobs_prepare,
     .run = run,
 };

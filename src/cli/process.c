@@ -265,36 +265,40 @@ int64_t process_open_log(const char *log)
     return rename(log, old) == 0 ? 0 : about.st_size;
 }
 
-static void judge_line(const char *line, struct process_log *log)
+/* What unumd says counts more than what unum-init says about it. */
+static void judge_line(const char *line, struct process_log *log, bool *daemon_spoke)
 {
     static const char daemon[] = "unumd: ", init[] = "unum-init: ";
+    static const char *const usual[] = { "this machine lacks", "unumd ", "unum-log ",
+                                         "shutting down", "everything has ended" };
     /* unum-init's lines begin with the time. */
     if (line[0] >= '0' && line[0] <= '9') {
         line += strcspn(line, " ");
         if (line[0] == ' ') line++;
     }
-    if (strncmp(line, init, sizeof init - 1) == 0) {
-        const char *text = line + sizeof init - 1;
-        if (strncmp(text, "unumd ended", 11) == 0)
-            log->failures++;
-        else if (strncmp(text, "this machine lacks", 18) != 0 && strncmp(text, "unumd ", 6) != 0)
-            (void)snprintf(log->sentence, sizeof log->sentence, "%s", text);
-    } else if (strncmp(line, daemon, sizeof daemon - 1) == 0 &&
-               strstr(line, " serves on ") == NULL) {
+    if (strncmp(line, daemon, sizeof daemon - 1) == 0 && strstr(line, " serves on ") == NULL) {
         (void)snprintf(log->sentence, sizeof log->sentence, "%s", line + sizeof daemon - 1);
+        *daemon_spoke = true;
     }
+    if (strncmp(line, init, sizeof init - 1) != 0) return;
+    const char *text = line + sizeof init - 1;
+    if (strncmp(text, "unumd ended", 11) == 0) log->failures++;
+    for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++)
+        if (strncmp(text, usual[i], strlen(usual[i])) == 0) return;
+    if (!*daemon_spoke) (void)snprintf(log->sentence, sizeof log->sentence, "%s", text);
 }
 
 void process_read_log(const char *log, int64_t offset, struct process_log *ret_log)
 {
     *ret_log = (struct process_log) { 0 };
+    bool daemon_spoke = false;
     FILE *file = fopen(log, "re");
     if (file == NULL) return;
     char line[PROCESS_LINE_BYTES_MAX + 64];
     if (fseek(file, (long)offset, SEEK_SET) == 0) {
         while (fgets(line, sizeof line, file) != NULL) {
             line[strcspn(line, "\n")] = '\0';
-            judge_line(line, ret_log);
+            judge_line(line, ret_log, &daemon_spoke);
         }
     }
     (void)fclose(file);

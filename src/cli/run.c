@@ -190,24 +190,41 @@ static int make_job(struct cli *cli, Unum__V1__Job *job)
     return CLI_DONE;
 }
 
-static int run(struct cli *cli)
+/* The job with its parts, so that one allocation holds it. */
+struct parts {
+    Unum__V1__Job job;
+    Unum__V1__Resources resources;
+    Unum__V1__Restart restart;
+    Unum__V1__Probe ready;
+    Unum__V1__Job *list[1];
+};
+
+static int prepare(struct cli *cli)
 {
     if (cli->command_count == 0) return cli_usage(cli, "needs a command: unum run -- COMMAND ...");
-    Unum__V1__Job job = UNUM__V1__JOB__INIT;
-    Unum__V1__Resources resources = UNUM__V1__RESOURCES__INIT;
-    Unum__V1__Restart restart = UNUM__V1__RESTART__INIT;
-    Unum__V1__Probe ready = UNUM__V1__PROBE__INIT;
-    Unum__V1__ApplyRequest request = UNUM__V1__APPLY_REQUEST__INIT;
-    Unum__V1__Job *jobs[1] = { &job };
-    job.resources = &resources;
-    job.restart = &restart;
-    job.ready = &ready;
-    request.jobs = jobs;
-    request.n_jobs = 1;
-    int code = make_job(cli, &job);
-    if (code == CLI_DONE) code = jobs_apply(cli, &request, cli_flag(cli, "follow"));
+    Unum__V1__ApplyRequest *request = jobs_make_request(cli);
+    struct parts *parts = arena_take(&cli->arena, sizeof *parts);
+    if (request == NULL || parts == NULL) return CLI_FAILED;
+    unum__v1__job__init(&parts->job);
+    unum__v1__resources__init(&parts->resources);
+    unum__v1__restart__init(&parts->restart);
+    unum__v1__probe__init(&parts->ready);
+    parts->job.resources = &parts->resources;
+    parts->job.restart = &parts->restart;
+    parts->job.ready = &parts->ready;
+    parts->list[0] = &parts->job;
+    request->jobs = parts->list;
+    request->n_jobs = 1;
+    cli->prepared = request;
+    return make_job(cli, &parts->job);
+}
+
+static int run(struct cli *cli)
+{
+    Unum__V1__ApplyRequest *request = cli->prepared;
+    int code = jobs_apply(cli, request, cli_flag(cli, "follow"));
     if (code != CLI_DONE || !cli_flag(cli, "follow")) return code;
-    struct logs_options follow = { .name = job.name, .follow = true, .lines = 10 };
+    struct logs_options follow = { .name = request->jobs[0]->name, .follow = true, .lines = 10 };
     return logs_show(cli, &follow);
 }
 
@@ -227,5 +244,6 @@ const struct subcommand subcommand_run = {
     .option_count = sizeof options / sizeof options[0],
     .has_command = true,
     .connects = true,
+    .prepare = prepare,
     .run = run,
 };

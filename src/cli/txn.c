@@ -1,8 +1,8 @@
 /* unum txn: compare and change the registry in one step. */
+#include "base/closest.h"
 #include "base/limits.h"
 #include "base/parse.h"
 #include "cli/call.h"
-#include "base/closest.h"
 #include "cli/range.h"
 
 #include <inttypes.h>
@@ -214,20 +214,31 @@ static void write_response(struct cli *cli, const Unum__V1__OperationResponse *r
     }
 }
 
-static int run(struct cli *cli)
+static int prepare(struct cli *cli)
 {
-    Unum__V1__TxnRequest request = UNUM__V1__TXN_REQUEST__INIT;
-    Unum__V1__TxnResponse *response;
-    struct error error = { 0 };
-    int code = take_conditions(cli, &request);
-    if (code == CLI_DONE) code = take_operations(cli, "then", &request.success, &request.n_success);
-    if (code == CLI_DONE) code = take_operations(cli, "else", &request.failure, &request.n_failure);
+    Unum__V1__TxnRequest *request = arena_take(&cli->arena, sizeof *request);
+    if (request == NULL) return cli_fail(cli, "out of memory");
+    unum__v1__txn_request__init(request);
+    int code = take_conditions(cli, request);
+    if (code == CLI_DONE)
+        code = take_operations(cli, "then", &request->success, &request->n_success);
+    if (code == CLI_DONE)
+        code = take_operations(cli, "else", &request->failure, &request->n_failure);
     if (code != CLI_DONE) return code;
-    if (request.n_success + request.n_failure == 0)
+    if (request->n_success + request->n_failure == 0)
         return cli_usage(cli, "needs something to do: --then 'put KEY VALUE'");
     const char *space = cli_value(cli, "space");
-    if (space != NULL) request.space = (char *)(uintptr_t)space;
-    if (call_unary(cli, CLIENT_WRITE, "Registry/Txn", &request.base,
+    if (space != NULL) request->space = (char *)(uintptr_t)space;
+    cli->prepared = request;
+    return CLI_DONE;
+}
+
+static int run(struct cli *cli)
+{
+    Unum__V1__TxnRequest *request = cli->prepared;
+    Unum__V1__TxnResponse *response;
+    struct error error = { 0 };
+    if (call_unary(cli, CLIENT_WRITE, "Registry/Txn", &request->base,
                    &unum__v1__txn_response__descriptor, &response, &error) != STATUS_OK)
         return cli_fail_with(cli, &error);
     if (cli->json) return cli_write_json(cli, &response->base);
@@ -235,7 +246,7 @@ static int run(struct cli *cli)
                   response->succeeded ? "the conditions held" : "a condition did not hold",
                   response->revision);
     for (size_t i = 0; i < response->n_responses; i++) write_response(cli, response->responses[i]);
-    code = cli_finish_output(cli);
+    int code = cli_finish_output(cli);
     return code != CLI_DONE ? code : response->succeeded ? CLI_DONE : CLI_FAILED;
 }
 
@@ -255,5 +266,6 @@ const struct subcommand subcommand_txn = {
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .connects = true,
+    .prepare = prepare,
     .run = run,
 };

@@ -146,9 +146,8 @@ static int tell(struct up *up)
     if (cli->json) return cli_write_json(cli, &up->status->base);
     const char *dir = cli->folder_given ? " --dir " : "";
     const char *folder = cli->folder_given ? cli->folder : "";
-    (void)fprintf(stdout, "The computer %s%s%s is up at %s (folder %s).\n",
-                  cli_begin(cli, CLI_BOLD), up->status->name, cli_end(cli, CLI_BOLD),
-                  call_address(cli), up->folder);
+    (void)fprintf(stdout, "Computer %s%s%s is up at %s, in %s.\n", cli_begin(cli, CLI_BOLD),
+                  up->status->name, cli_end(cli, CLI_BOLD), call_address(cli), up->folder);
     if (up->status->tasks > 0)
         (void)fprintf(stdout, "%" PRIu32 " jobs with %" PRIu32 " tasks are started again.\n",
                       up->status->jobs, up->status->tasks);
