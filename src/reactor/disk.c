@@ -139,7 +139,7 @@ static enum status disk_write(struct disk_file *file, uint64_t offset, const voi
                               size_t size)
 {
     size_t done;
-    return transfer(file, FILE_WRITE, offset, (uint8_t *)(uintptr_t)bytes, size, &done);
+    return transfer(file, FILE_WRITE, offset, (uint8_t *)bytes, size, &done);
 }
 
 static enum status disk_sync(struct disk_file *handle)
@@ -159,8 +159,7 @@ static enum status disk_write_sync(struct disk_file *file, uint64_t offset, cons
                                    size_t size)
 {
     size_t done;
-    enum status status =
-        transfer(file, FILE_WRITE_SYNC, offset, (uint8_t *)(uintptr_t)bytes, size, &done);
+    enum status status = transfer(file, FILE_WRITE_SYNC, offset, (uint8_t *)bytes, size, &done);
     if (status != STATUS_UNSUPPORTED) return status;
     /* A file system that does not know the flag: nothing was written yet. */
     status = disk_write(file, offset, bytes, size);

@@ -185,7 +185,7 @@ static void bad_paths(struct disk *disk)
     }
     /* Three dots are a name like any other. */
     disk->close(open_file(disk, "...", DISK_OPEN_CREATE));
-    char link_path[TEST_PATH_BYTES * 2];
+    char link_path[TEST_NAME_BYTES];
     test_path(link_path, "link");
     assert_int_equal(symlink("/etc/passwd", link_path), 0);
     assert_int_equal(disk->open(disk, "link", DISK_OPEN_READ, &file), STATUS_INVALID);
@@ -202,7 +202,7 @@ static void no_path_leads_out_of_the_folder(void **state)
 
 static void failing(struct disk *disk)
 {
-    char path[TEST_PATH_BYTES * 2];
+    char path[TEST_NAME_BYTES];
     test_path(path, "pipe");
     assert_int_equal(mkfifo(path, 0600), 0);
     struct disk_file *file = open_file(disk, "pipe", DISK_OPEN_WRITE);
@@ -255,7 +255,7 @@ static void a_missing_folder_is_named(void **state)
 /* Whether another process gets the lock. */
 static bool another_process_locks(const char *name)
 {
-    char path[TEST_PATH_BYTES * 2];
+    char path[TEST_NAME_BYTES];
     test_path(path, name);
     pid_t child = fork();
     if (child == 0) {
@@ -274,7 +274,7 @@ static void locks(struct disk *disk)
     assert_false(another_process_locks("lock"));
 
     /* A second process holds it, and dies. */
-    char path[TEST_PATH_BYTES * 2];
+    char path[TEST_NAME_BYTES];
     int ready[2], end[2];
     char byte;
     test_path(path, "other");
@@ -320,7 +320,7 @@ static void write_blocks(void *argument)
     uint8_t *block = aligned_alloc(BLOCK, BLOCK);
     memset(block, (int)writer->number + 1, BLOCK);
     for (unsigned i = 0; i < 5; i++) {
-        uint64_t offset = (uint64_t)(writer->number * 5 + i) * BLOCK;
+        uint64_t offset = ((uint64_t)writer->number * 5 + i) * BLOCK;
         assert_int_equal(writer->disk->write_sync(writer->file, offset, block, BLOCK), STATUS_OK);
     }
     free(block);

@@ -26,7 +26,7 @@ struct poll_watch {
     bool fired;
 };
 
-/* The low bit of the pointer tells a poll_watch from a descriptor. */
+/* One byte into a poll_watch, so that the low bit of the address tells it from a descriptor. */
 enum { TAG_POLL = 1 };
 _Static_assert(_Alignof(struct poll_watch) > TAG_POLL && _Alignof(struct descriptor) > TAG_POLL,
                "the low bit of both pointers is free");
@@ -59,17 +59,17 @@ static void descriptor_event(struct descriptor *descriptor, uint32_t events)
 
 static void epoll_event(struct epoll *epoll, const struct epoll_event *event)
 {
-    uintptr_t pointer = (uintptr_t)event->data.u64;
-    if (pointer == 0) {
+    char *pointer = event->data.ptr;
+    if (pointer == NULL) {
         uint64_t count;
         ssize_t got = read(epoll->interrupt, &count, sizeof count);
         (void)got; /* EAGAIN: someone read it */
-    } else if ((pointer & TAG_POLL) != 0) {
-        struct poll_watch *watch = (struct poll_watch *)(pointer - TAG_POLL);
+    } else if (((uintptr_t)pointer & TAG_POLL) != 0) {
+        struct poll_watch *watch = (struct poll_watch *)(void *)(pointer - TAG_POLL);
         watch->fired = true;
         fiber_wake(watch->fiber, STATUS_OK);
     } else {
-        descriptor_event((struct descriptor *)pointer, event->events);
+        descriptor_event((struct descriptor *)(void *)pointer, event->events);
     }
 }
 
@@ -102,7 +102,7 @@ static void epoll_destroy(struct reactor *reactor)
 static enum status epoll_attach(struct descriptor *descriptor)
 {
     struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                 .data.u64 = (uintptr_t)descriptor };
+                                 .data.ptr = descriptor };
     if (epoll_ctl(epoll_of(descriptor->reactor)->number, EPOLL_CTL_ADD, descriptor->number,
                   &event) != 0)
         return status_of_errno(errno);
@@ -146,7 +146,7 @@ static enum status epoll_poll(struct reactor *reactor, int number, short events,
     if (status != STATUS_OK) return status;
     struct poll_watch watch = { .fiber = fiber };
     struct epoll_event event = { .events = (uint32_t)(events & (POLLIN | POLLOUT)),
-                                 .data.u64 = (uintptr_t)&watch + TAG_POLL };
+                                 .data.ptr = (char *)&watch + TAG_POLL };
     int epoll = epoll_of(reactor)->number;
     int duplicate = -1;
     int result = epoll_ctl(epoll, EPOLL_CTL_ADD, number, &event);

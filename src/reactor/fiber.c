@@ -240,8 +240,7 @@ enum status fiber_start(struct scope *scope, const char *name, void (*function)(
     fiber->serial = reactor->serial_next++;
     size_t name_bytes = strnlen(name, sizeof fiber->name - 1);
     memcpy(fiber->name, name, name_bytes);
-    fiber->stack_pointer =
-        context_prepare((void *)((uintptr_t)fiber & ~(uintptr_t)15), fiber_main, fiber);
+    fiber->stack_pointer = context_prepare(fiber, fiber_main, fiber);
 #if REACTOR_TSAN
     fiber->tsan_fiber = __tsan_create_fiber(0);
     __tsan_set_fiber_name(fiber->tsan_fiber, fiber->name);

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-enum { MS = 1000 * 1000 };
+static const uint64_t MS = 1000000;
 
 struct world {
     struct scope *root;
@@ -267,7 +267,7 @@ static void a_condition_wakes_its_waiters_in_order_of_arrival(void **state)
 static void deep(void *argument)
 {
     struct world *world = argument;
-    volatile size_t large_bytes = 512 * 1024; /* far beyond a fiber's stack */
+    volatile size_t large_bytes = 524288; /* far beyond a fiber's stack */
     volatile char *large = __builtin_alloca(large_bytes);
     for (size_t i = 0; i < large_bytes; i += 1024) large[i] = (char)i;
     assert_false(fiber_may_wait());

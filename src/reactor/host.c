@@ -58,13 +58,18 @@ enum status host_process_usage(uint32_t process, struct host_usage *ret_usage)
     /* The name may contain anything; the numbers start behind its last parenthesis. */
     const char *numbers = strrchr(text, ')');
     if (numbers == NULL) return STATUS_NOT_FOUND;
-    uint64_t user = 0, system = 0, children_user = 0, children_system = 0, pages = 0;
-    int fields = sscanf(numbers + 1,
-                        " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64
-                        " %" SCNu64 " %" SCNu64 " %*d %*d %*d %*d %*u %*u %" SCNu64,
-                        &user, &system, &children_user, &children_system, &pages);
-    if (fields != 5) return STATUS_NOT_FOUND;
-    uint64_t ticks = user + system + children_user + children_system;
+    /* proc(5): behind the name stand fields 3 and on; 14 to 17 are times, 24 the pages. */
+    uint64_t ticks = 0, pages = 0;
+    const char *field = numbers + 1;
+    for (unsigned number = 3; number <= 24; number++) {
+        field += strspn(field, " ");
+        char *end = NULL;
+        uint64_t value = strtoull(field, &end, 10);
+        if (number >= 14 && number <= 17) ticks += value;
+        if (number == 24) pages = value;
+        if (*field == '\0') return STATUS_NOT_FOUND;
+        field += strcspn(field, " ");
+    }
     *ret_usage = (struct host_usage) {
         .memory_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE),
         .cpu_ns = ticks * (1000000000ULL / (uint64_t)sysconf(_SC_CLK_TCK)),
@@ -86,7 +91,7 @@ void host_random(void *ret_bytes, size_t size)
 
 enum status host_give_folder(const char *folder, uint32_t user, struct error *error)
 {
-    char *paths[] = { (char *)(uintptr_t)folder, NULL };
+    char *paths[] = { (char *)folder, NULL };
     FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
     if (tree == NULL) return error_set(error, STATUS_IO, "%s: %s", folder, strerror(errno));
     enum status status = STATUS_OK;

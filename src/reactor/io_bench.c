@@ -434,6 +434,12 @@ static int compare(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
+/* The value that PERCENT of them stay below. */
+static const uint64_t *part(const uint64_t *sorted, unsigned count, unsigned percent)
+{
+    return &sorted[count * percent / 100];
+}
+
 static void fill(int file)
 {
     for (off_t at = 0; at < BLOCKS; at++)
@@ -490,11 +496,11 @@ int main(int count, char **arguments)
     double base = 0;
     for (unsigned road = 0; road < ROADS; road++) {
         qsort(taken[road], rounds, sizeof taken[road][0], compare);
-        double median = (double)taken[road][rounds / 2] / 1e3;
+        double median = (double)*part(taken[road], rounds, 50) / 1e3;
         if (road == 0) base = median;
         printf("%-48s %9.1f %9.1f %9.1f %6.2f\n", roads[road].name, median,
-               (double)taken[road][rounds * 9 / 10] / 1e3,
-               (double)taken[road][rounds * 99 / 100] / 1e3, median / base);
+               (double)*part(taken[road], rounds, 90) / 1e3,
+               (double)*part(taken[road], rounds, 99) / 1e3, median / base);
     }
     pin(0);
     bench_echo(CONNECTIONS_MAX);

@@ -102,7 +102,7 @@ static void echo_main(struct scope *root, void *context)
 {
     (void)root;
     (void)context;
-    char path[TEST_PATH_BYTES * 2 + 8] = "unix:";
+    char path[TEST_NAME_BYTES + 8] = "unix:";
     test_path(path + 5, "echo");
     echo_at("127.0.0.1:0");
     echo_at("[::1]:0");
@@ -141,7 +141,7 @@ static void addresses_main(struct scope *root, void *context)
         assert_int_equal(network()->listen(network(), bad[i], &second, &error), STATUS_INVALID);
         assert_int_not_equal(strlen(error.text), 0);
     }
-    char path[TEST_PATH_BYTES * 2 + 8] = "unix:";
+    char path[TEST_NAME_BYTES + 8] = "unix:";
     test_path(path + 5, "nobody");
     assert_int_equal(network()->connect(network(), path, DEADLINE_NEVER, &stream, &error),
                      STATUS_UNAVAILABLE);
@@ -157,13 +157,13 @@ static void stale_main(struct scope *root, void *context)
 {
     (void)root;
     (void)context;
-    char path[TEST_PATH_BYTES * 2 + 8] = "unix:";
+    char path[TEST_NAME_BYTES + 8] = "unix:";
     test_path(path + 5, "stale");
     struct listener *first, *second;
     struct error error = { 0 };
     assert_int_equal(network()->listen(network(), path, &first, &error), STATUS_OK);
     assert_int_equal(network()->listen(network(), path, &second, &error), STATUS_EXISTS);
-    char kept[TEST_PATH_BYTES * 2];
+    char kept[TEST_NAME_BYTES];
     test_path(kept, "kept");
     assert_int_equal(rename(path + 5, kept), 0);
     first->operations->close(first);

@@ -14,13 +14,14 @@
 
 #include <cmocka.h>
 
-enum { MS = 1000 * 1000, TEST_PATH_BYTES = 200 };
+enum { TEST_PATH_BYTES = 200, TEST_NAME_BYTES = 400 };
+static const uint64_t MS = 1000000;
 
 static char test_folder[TEST_PATH_BYTES];
 
-static inline void test_path(char ret_path[TEST_PATH_BYTES * 2], const char *name)
+static inline void test_path(char ret_path[TEST_NAME_BYTES], const char *name)
 {
-    (void)snprintf(ret_path, TEST_PATH_BYTES * 2, "%s/%s", test_folder, name);
+    (void)snprintf(ret_path, TEST_NAME_BYTES, "%s/%s", test_folder, name);
 }
 
 static inline void test_folder_create(void)

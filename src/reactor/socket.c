@@ -40,12 +40,12 @@ static const struct listener_operations socket_listener_operations;
 
 static struct socket *socket_of_stream(const struct stream *stream)
 {
-    return (struct socket *)((char *)(uintptr_t)stream - offsetof(struct socket, stream));
+    return (struct socket *)((char *)stream - offsetof(struct socket, stream));
 }
 
 static struct socket *socket_of_listener(const struct listener *listener)
 {
-    return (struct socket *)((char *)(uintptr_t)listener - offsetof(struct socket, listener));
+    return (struct socket *)((char *)listener - offsetof(struct socket, listener));
 }
 
 static const struct io_operations *io_of(const struct socket *socket)

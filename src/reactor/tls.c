@@ -67,7 +67,7 @@ struct tls_stream {
 
 static struct tls_stream *tls_of(const struct stream *stream)
 {
-    return (struct tls_stream *)((char *)(uintptr_t)stream - offsetof(struct tls_stream, stream));
+    return (struct tls_stream *)((char *)stream - offsetof(struct tls_stream, stream));
 }
 
 /* --- the hooks ---------------------------------------------------------------------------------
