@@ -146,6 +146,27 @@ void store_batch_delete(struct store_batch *batch, const struct store_range *ran
     batch_add(batch, KIND_DELETE, range, key, bytes_of(NULL, 0));
 }
 
+void store_batch_delete_range(struct store_batch *batch, const struct store_range *range,
+                              struct bytes from, struct bytes to)
+{
+    assert(to.size > 0);
+    struct pair *end = full_key(range, to);
+    batch_add(batch, KIND_DELETE_RANGE, range, from, end->key);
+    free(end);
+}
+
+static void erase(struct store *store, struct bytes from, struct bytes to)
+{
+    struct pair wanted = { .key = from };
+    struct pair *pair = RB_NFIND(pairs, &store->pairs, &wanted);
+    while (pair != NULL && bytes_compare(pair->key, to) < 0) {
+        struct pair *next = RB_NEXT(pairs, &store->pairs, pair);
+        RB_REMOVE(pairs, &store->pairs, pair);
+        free(pair);
+        pair = next;
+    }
+}
+
 struct bytes store_batch_bytes(const struct store_batch *batch)
 {
     return bytes_of(batch->operations.data, batch->operations.used);
@@ -161,6 +182,10 @@ enum status store_write(struct store *store, struct store_batch *batch, struct e
         struct bytes key = bytes_of(reader_take(&reader, key_size), key_size);
         uint32_t value_size = reader_u32(&reader);
         struct bytes value = bytes_of(reader_take(&reader, value_size), value_size);
+        if (kind == KIND_DELETE_RANGE) {
+            erase(store, key, value);
+            continue;
+        }
         struct pair *fresh = pair_new(key, value);
         struct pair *old = RB_FIND(pairs, &store->pairs, fresh);
         if (old != NULL) {

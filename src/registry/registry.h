@@ -36,8 +36,10 @@ enum {
     REGISTRY_REVISION_DELETED_BYTES_MAX = 1024 * 1024, /* of keys */
     REGISTRY_LEASE_KEYS_MAX = REGISTRY_REVISION_EVENTS_MAX,
     REGISTRY_LEASE_KEY_BYTES_MAX = REGISTRY_REVISION_DELETED_BYTES_MAX,
-    /* Keys that one command or read looks at; counts are exact up to it, `more` is set beyond. */
+    /* Keys that one command or read looks at; `more` is set beyond. A count is exact up to it, and,
+     * where items are asked for and some were left out, up to REGISTRY_COUNT_KEYS_MAX more keys. */
     REGISTRY_SCAN_KEYS_MAX = 100000,
+    REGISTRY_COUNT_KEYS_MAX = 5000,
     /* What an answer in an arena may need: an array that grew by doubling, and its bytes. */
     REGISTRY_ARENA_BYTES_MAX = 16 * 1024 * 1024,
     REGISTRY_REPLY_BYTES_MAX = LIMIT_MESSAGE_BYTES_MAX,

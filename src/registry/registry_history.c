@@ -1,7 +1,7 @@
 /* Compaction: the space forgets its oldest revisions by itself, as part of apply, so that every
  * replica forgets the same ones. Forgetting revision R removes the versions that R replaced, the
- * tombstones that R left, and R's record; afterwards the state at R can be read still, the events
- * of R not. */
+ * tombstones that R left, and in time R's record; afterwards the state at R can be read still, the
+ * events of R not. */
 #include "registry/registry_state.h"
 
 static enum status forget_event(struct registry_apply *apply,
@@ -72,6 +72,20 @@ static bool over_limits(const struct registry *registry, bool begun)
            counters->history_bytes > bytes_max;
 }
 
+/* Records of forgotten revisions are erased by the thousands with one range, since a deletion of
+ * each would cost a put as much as its event. BEFORE: compact_revision before this apply. */
+static void erase_records(struct registry_apply *apply, uint64_t before)
+{
+    struct registry *registry = apply->registry;
+    uint64_t step = registry->limits.history_revisions_max / 8 + 1;
+    uint64_t from = before / step * step;
+    uint64_t to = registry->counters.compact_revision / step * step;
+    if (from == to) return;
+    store_batch_delete_range(apply->batch, &registry->range,
+                             registry_key_history(registry->key_scratch[0], from),
+                             registry_key_history(registry->key_scratch[1], to));
+}
+
 enum status registry_history_compact(struct registry_apply *apply)
 {
     struct registry *registry = apply->registry;
@@ -105,10 +119,9 @@ enum status registry_history_compact(struct registry_apply *apply)
         if (status != STATUS_OK) break;
         status = forget_revision(apply, record, revision, &event_count);
         if (status != STATUS_OK) break;
-        store_batch_delete(apply->batch, range,
-                           registry_key_history(registry->key_scratch[0], revision));
         registry->counters.compact_revision = revision;
     }
     store_iterator_destroy(iterator);
+    if (status == STATUS_OK) erase_records(apply, first - 1);
     return status;
 }

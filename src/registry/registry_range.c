@@ -178,7 +178,10 @@ static enum status run_many(struct registry_range_run *run)
     enum status status = registry_cursor_open(&options, &cursor);
     if (status != STATUS_OK) return status;
     struct registry_cursor_key found;
-    while ((status = registry_cursor_next(cursor, &found)) == STATUS_OK) {
+    uint64_t left_out = 0;
+    while (left_out < REGISTRY_COUNT_KEYS_MAX &&
+           (status = registry_cursor_next(cursor, &found)) == STATUS_OK) {
+        left_out += run->more;
         bool old =
             run->revision != 0 && !(found.current && found.meta.modify_revision <= run->revision);
         if (!spend(run, old ? PAST_KEY_COST : 1)) break;
