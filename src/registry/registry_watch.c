@@ -88,6 +88,7 @@ struct watch_read {
     struct registry_event *events;
     size_t count, capacity;
     uint64_t bytes;
+    bool left_out; /* a previous value */
     struct error *error;
 };
 
@@ -150,7 +151,10 @@ static enum status deliver_event(struct watch_read *read, uint64_t revision,
     if (status != STATUS_OK || !read->watch->include_previous || !history->has_previous) {
         return status;
     }
-    if (read->bytes + history->previous_value_size > REGISTRY_RANGE_BYTES_MAX) return STATUS_OK;
+    if (read->bytes + history->previous_value_size > REGISTRY_RANGE_BYTES_MAX) {
+        read->left_out = true;
+        return STATUS_OK;
+    }
     status = read_item(read, key, history->previous_revision, &event->previous);
     event->has_previous = status == STATUS_OK;
     return status;
@@ -196,7 +200,8 @@ static enum status deliver(struct watch_read *read, uint64_t last, size_t event_
         size_t count_before = read->count;
         enum status status = deliver_revision(read, watch->cursor);
         /* A revision that does not fit is left for the next call, if this one has anything. */
-        bool over = read->count > event_count_max || read->bytes > REGISTRY_RANGE_BYTES_MAX;
+        bool over = read->count > event_count_max || read->bytes > REGISTRY_RANGE_BYTES_MAX ||
+                    read->left_out;
         if ((status == STATUS_NO_MEMORY || (status == STATUS_OK && over)) && count_before > 0) {
             read->count = count_before;
             return STATUS_OK;
