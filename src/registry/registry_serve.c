@@ -150,11 +150,6 @@ static enum status commit(struct context *context, const struct registry_command
     uint64_t index;
     buffer_init(&bytes, REGISTRY_REPLY_BYTES_MAX);
     status = replica_propose(context->replica, &request, &bytes, &index, context->error);
-    if (status == STATUS_OK && bytes.used == 0) {
-        status = error_set(context->error, STATUS_EXISTS,
-                           "this sequence of the session was applied before; its answer was too "
-                           "large to be kept");
-    }
     if (status == STATUS_OK) {
         struct bytes copy = arena_copy(context->call->arena, bytes_of(bytes.data, bytes.used));
         status = copy.data == NULL ? STATUS_NO_MEMORY
