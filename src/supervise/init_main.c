@@ -15,7 +15,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
@@ -39,11 +38,11 @@ static const char usage[] =
 
 /* ---- memory ---- */
 
-/* Zeroed pages that cost nothing until touched. */
+/* Zeroed; tables of this size cost nothing until they are touched. */
 static void *reserve(size_t size)
 {
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
+    void *memory = calloc(1, size);
+    if (memory == NULL) {
         init_say("no memory for the tables");
         exit(1);
     }

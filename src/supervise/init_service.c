@@ -53,8 +53,9 @@ static bool make_channel(struct init *init)
     bool made = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0;
     init->files.log_ours = pair[0];
     init->files.log_theirs = pair[1];
-    for (uint32_t slot = INIT_SLOT_TASKS; slot < INIT_SLOTS; slot++)
-        init->tasks[slot].log_has = false;
+    for (uint32_t slot = INIT_SLOT_TASKS; slot < INIT_SLOTS; slot++) {
+        if (init->tasks[slot].log_has) init->tasks[slot].log_has = false; /* untouched pages stay */
+    }
     init->log_handover = true;
     init->log_handover_at_ns = init->now_ns;
     return made;
