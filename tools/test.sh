@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# (pytest is that of Debian, whatever python3 stands first in PATH.)
 # All tests that `make test` promises: unit tests, the simulator's seeds and scenarios, end to end.
 # Prints what ran and, as its last line, "N passed, N failed, N skipped".
 set -uo pipefail
@@ -29,7 +30,7 @@ fi
 
 if ls test/e2e/*_test.py >/dev/null 2>&1; then
     echo "== end to end"
-    UNUM_BUILD=$(realpath "$BUILD") python3 -m pytest -q -rs -p no:cacheprovider --color=no -o 'python_files=*_test.py' \
+    UNUM_BUILD=$(realpath "$BUILD") /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --color=no -o 'python_files=*_test.py' \
         -o "addopts=" test/e2e >"$BUILD/e2e.log" 2>&1
     e2e_status=$?
     cat "$BUILD/e2e.log"

@@ -73,7 +73,7 @@ def test_no_computer_is_said_with_the_way_on(folder):
 def test_a_superblock_of_a_newer_version_is_refused(computer):
     computer.unum("put", "kept", "1")
     computer.down()
-    superblock = computer.folder / "superblock"
+    superblock = computer.folder / "data/superblock"
     before = superblock.read_bytes()
     raise_version(superblock)
     refused(computer.up(check=False), "newer")
@@ -88,7 +88,7 @@ def raise_version(superblock):
 
 
 def journal_files(computer):
-    return sorted(path for path in (computer.folder / "journal").iterdir() if path.stat().st_size > 0)
+    return sorted(path for path in (computer.folder / "data/journal").iterdir() if path.stat().st_size > 0)
 
 
 def test_damage_in_the_journal_is_refused_with_its_offset_and_the_way_out(computer):
@@ -96,13 +96,13 @@ def test_damage_in_the_journal_is_refused_with_its_offset_and_the_way_out(comput
         computer.unum("put", f"key/{number}", "x" * 1000)
     computer.pull_the_plug()
     copy = computer.folder.parent / "copy"
-    shutil.copytree(computer.folder / "journal", copy)
+    shutil.copytree(computer.folder / "data/journal", copy)
     damaged = flip_early_record(journal_files(computer))
     done = computer.up(check=False)
     refused(done, "journal", "offset", "copy")
-    shutil.rmtree(computer.folder / "journal")
-    shutil.copytree(copy, computer.folder / "journal")
-    give_back(computer.folder / "journal", damaged)
+    shutil.rmtree(computer.folder / "data/journal")
+    shutil.copytree(copy, computer.folder / "data/journal")
+    give_back(computer.folder / "data/journal", damaged)
     computer.up()
     assert len(computer.json("get", "--prefix", "key/")["items"]) == 20
 
