@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "registry/registry_harness.h"
 #include "registry/registry_model.h"
+#include "registry/registry_model_store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -389,9 +390,7 @@ static void run_trial(uint64_t seed, struct model *model)
         .quota_bytes = one_in(trial, 2) ? 1 << 20 : 300 + below(trial, 600),
     };
     model->quota_bytes = trial->limits.quota_bytes;
-    for (unsigned i = 0; i < 2; i++) {
-        EXPECT(store_open(NULL, NULL, &trial->stores[i], NULL) == STATUS_OK);
-    }
+    for (unsigned i = 0; i < 2; i++) trial->stores[i] = model_store_open(i, seed);
     harness_init(&trial->harness, trial->stores[0], trial->stores[1], &trial->limits);
     for (unsigned i = 0; i < WATCHES; i++) begin_watch(trial, &trial->watchers[i]);
     for (unsigned step = 0; step < STEPS; step++) {
@@ -411,7 +410,7 @@ static void run_trial(uint64_t seed, struct model *model)
     }
     for (unsigned i = 0; i < WATCHES; i++) registry_watch_destroy(trial->watchers[i].watch);
     harness_finish(&trial->harness);
-    for (unsigned i = 0; i < 2; i++) store_close(trial->stores[i]);
+    for (unsigned i = 0; i < 2; i++) model_store_close(i);
 }
 
 int main(int argc, char **argv)
