@@ -153,6 +153,22 @@ static enum status restore_run(struct replica *replica, uint64_t first, uint32_t
     }
 }
 
+/* Followers may lack what stands at the end of the log: keep it at hand. */
+static enum status keep_for_followers(const struct recovery *recovery, uint64_t index,
+                                      uint64_t term, const struct buffer *buffer)
+{
+    struct replica *replica = recovery->replica;
+    if (replica->host->options.transport == NULL) return STATUS_OK;
+    if (recovery->journal.last_index - index >= ENTRIES_FOR_FOLLOWERS) return STATUS_OK;
+    uint8_t *copy = malloc(buffer->used);
+    if (copy == NULL) return STATUS_NO_MEMORY;
+    memcpy(copy, buffer->data, buffer->used);
+    enum status status =
+        log_cache_append(&replica->cache, index, term, copy, (uint32_t)buffer->used);
+    if (status != STATUS_OK) free(copy);
+    return status;
+}
+
 /* Tell consensus which terms and memberships the journal holds behind the store. Suspends. */
 static enum status restore_entries(struct recovery *recovery, struct buffer *buffer,
                                    struct error *error)
@@ -179,6 +195,8 @@ static enum status restore_entries(struct recovery *recovery, struct buffer *buf
         if (entry.computer_time_ms > replica->log_time_ms) {
             replica->log_time_ms = entry.computer_time_ms;
         }
+        status = keep_for_followers(recovery, index, term, buffer);
+        if (status != STATUS_OK) break;
         struct raft_membership membership;
         bool is_membership = entry.kind == ENTRY_MEMBERSHIP;
         if (is_membership) {

@@ -26,6 +26,7 @@
 enum {
     KINDS_MAX = 16,
     SENT_REPORTS_MAX = RAFT_MEMBERS_MAX, /* a peer has one append or part under way to the driver */
+    ENTRIES_FOR_FOLLOWERS = 4096,        /* kept in memory when there are other machines */
     PEER_ENTRY_HEAD_BYTES = 4,           /* before each entry of an append's payload: its size */
 };
 

@@ -317,7 +317,6 @@ static enum status apply_next(struct replica *replica, struct error *error)
 /* Entries that followers may still ask for stay in memory while others follow. */
 static void drop_applied(struct replica *replica)
 {
-    enum { ENTRIES_FOR_FOLLOWERS = 4096 };
     uint64_t applied = replica->applier.applied.index;
     if (replica->host->options.transport == NULL) {
         log_cache_drop(&replica->cache, applied);
