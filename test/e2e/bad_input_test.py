@@ -99,7 +99,7 @@ def test_damage_in_the_journal_is_refused_with_its_offset_and_the_way_out(comput
     shutil.copytree(computer.folder / "data/journal", copy)
     damaged = flip_early_record(journal_files(computer))
     done = computer.up(check=False)
-    refused(done, "journal", "offset", "copy")
+    refused(done, "journal", "damaged at byte", "copy")
     shutil.rmtree(computer.folder / "data/journal")
     shutil.copytree(copy, computer.folder / "data/journal")
     give_back(computer.folder / "data/journal", damaged)
