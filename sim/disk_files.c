@@ -80,9 +80,11 @@ void sim_name_drop(struct sim_name *names, size_t *count, const char *path)
 {
     size_t at = find_name(names, *count, path);
     if (at == *count) return;
-    free(names[at].path);
-    sim_node_release(names[at].node);
+    struct sim_name gone = names[at];
     names[at] = names[--*count];
+    names[*count] = (struct sim_name) { 0 };
+    free(gone.path);
+    sim_node_release(gone.node);
 }
 
 static size_t parent_size(const char *path)

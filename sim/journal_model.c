@@ -17,8 +17,8 @@ void model_init(struct model *model, struct sim_disk *sim, uint64_t seed)
     *model = (struct model) {
         .sim = sim,
         .options = { .folder = "journal",
-                     .segment_bytes = 32 * 1024,
-                     .total_bytes_max = 10 * 32 * 1024,
+                     .segment_bytes = MODEL_SEGMENT_BYTES,
+                     .total_bytes_max = (uint64_t)10 * MODEL_SEGMENT_BYTES,
                      .disk_incarnation = { { 7 } } },
         .history = calloc(MODEL_HISTORY_MAX, sizeof(struct model_state)),
         .history_count = 1,

@@ -9,7 +9,12 @@
 #include "sim/disk.h"
 #include "store/journal.h"
 
-enum { MODEL_GROUPS = 5, MODEL_ENTRIES_MAX = 40, MODEL_HISTORY_MAX = 400 };
+enum {
+    MODEL_SEGMENT_BYTES = 32 * 1024,
+    MODEL_GROUPS = 5,
+    MODEL_ENTRIES_MAX = 40,
+    MODEL_HISTORY_MAX = 400
+};
 
 struct model_entry {
     uint64_t term;

@@ -110,7 +110,7 @@ enum status journal_stage_reserve(struct journal *journal, size_t size, bool sma
     struct journal_staging *staging = journal->staging;
     if (journal->failed) return STATUS_IO;
     if (journal_staged_bytes(journal) + size > journal->staged_bytes_max) return STATUS_BUSY;
-    size_t slack = 4 * JOURNAL_BLOCK_BYTES; /* padding of two parts, headers of a segment */
+    size_t slack = (size_t)4 * JOURNAL_BLOCK_BYTES; /* padding of two parts, headers of a segment */
     enum status status = staging_reserve(staging, size + slack);
     if (status != STATUS_OK) return status;
     if (staging->part_count > 0) {
@@ -576,6 +576,7 @@ struct journal_figures journal_figures(const struct journal *journal)
     for (uint32_t i = 0; i < journal->segment_count; i++) {
         figures.bytes_live += journal->segments[i].live_bytes;
     }
+    assert(journal->slots_max > 0);
     uint64_t by_segments = (uint64_t)journal->segment_count * 1000 / journal->slots_max;
     uint64_t by_entries = journal->entry_count * 1000 / JOURNAL_ENTRIES_MAX;
     figures.pressure_permille = by_segments > by_entries ? by_segments : by_entries;
@@ -590,8 +591,8 @@ enum status journal_open(struct disk *disk, const struct journal_options *option
 {
     uint64_t segment_bytes =
         options->segment_bytes == 0 ? JOURNAL_SEGMENT_BYTES_DEFAULT : options->segment_bytes;
-    if (segment_bytes % JOURNAL_BLOCK_BYTES != 0 || segment_bytes < 4 * JOURNAL_BLOCK_BYTES ||
-        segment_bytes > (uint64_t)1 << 30) {
+    if (segment_bytes % JOURNAL_BLOCK_BYTES != 0 ||
+        segment_bytes < (uint64_t)4 * JOURNAL_BLOCK_BYTES || segment_bytes > (uint64_t)1 << 30) {
         return error_set(error, STATUS_INVALID,
                          "the journal's segment size must be a multiple of %d from %d to 1 GiB",
                          JOURNAL_BLOCK_BYTES, 4 * JOURNAL_BLOCK_BYTES);

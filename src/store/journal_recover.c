@@ -187,7 +187,7 @@ static enum status slot_note(struct recovery *recovery, uint32_t slot, uint64_t 
         return damaged(recovery, slot, 0, "it belongs to another incarnation of this disk");
     }
     bool plausible = header.segment != 0 && header.segment <= UINT32_MAX &&
-                     header.segment_bytes >= 4 * JOURNAL_BLOCK_BYTES &&
+                     header.segment_bytes >= (uint64_t)4 * JOURNAL_BLOCK_BYTES &&
                      header.segment_bytes % JOURNAL_BLOCK_BYTES == 0;
     if (!plausible || (recovery->header_segment_bytes != 0 &&
                        recovery->header_segment_bytes != header.segment_bytes)) {

@@ -15,6 +15,7 @@ enum {
     CACHE_BYTES_DEFAULT = 8 * 1024 * 1024,
     ARENA_BLOCK_BYTES = 64 * 1024, /* an idle store keeps one block dirty, not a megabyte */
     TABLE_BYTES = 8 * 1024 * 1024,
+    MANIFEST_PREALLOCATED_BYTES = 64 * 1024,
     OPEN_FILES_MAX = 256,
     BLOOM_BITS_PER_KEY = 10,
     LEVEL0_FILES_COMPACTED = 4,
@@ -157,7 +158,7 @@ static void set_options(struct store *store, rocksdb_options_t *options)
     rocksdb_options_set_level0_file_num_compaction_trigger(options, LEVEL0_FILES_COMPACTED);
     rocksdb_options_set_level0_slowdown_writes_trigger(options, LEVEL0_FILES_STALLED);
     rocksdb_options_set_level0_stop_writes_trigger(options, LEVEL0_FILES_STALLED * 2);
-    rocksdb_options_set_manifest_preallocation_size(options, 64 * 1024);
+    rocksdb_options_set_manifest_preallocation_size(options, MANIFEST_PREALLOCATED_BYTES);
     if (store->simulation) {
         /* Flushed by byte count, in store_write; RocksDB itself decides nothing. */
         rocksdb_options_set_write_buffer_size(options, (size_t)1 << 30);
