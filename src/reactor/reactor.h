@@ -44,7 +44,9 @@ struct reactor_options {
     const char *backend;
 };
 
-/* STATUS_UNSUPPORTED: the backend asked for is not there. */
+/* To be run and destroyed by the thread that creates it (io_uring serves one thread), and not
+ * across fork. STATUS_UNSUPPORTED: the backend asked for is not there. STATUS_INVALID: no such
+ * backend. */
 MUST_USE enum status reactor_create(const struct reactor_options *options,
                                     struct reactor **ret_reactor, struct error *error);
 /* All scopes must have ended. */

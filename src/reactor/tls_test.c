@@ -378,6 +378,7 @@ struct bare {
     uint16_t port;
     int version_max; /* 0: TLS 1.3 */
     int connected;
+    ssize_t last; /* what the socket says in the end: 0, an end; -1, a reset */
     char heard[128];
 };
 
@@ -404,10 +405,16 @@ static void bare_client(void *argument)
     (void)SSL_set_fd(ssl, number);
     bare->connected = SSL_connect(ssl);
     char byte;
-    if (bare->connected == 1) (void)SSL_read(ssl, &byte, 1);
+    /* It believes to be connected and speaks first. */
+    static const char request[40000];
+    if (bare->connected == 1 && SSL_write(ssl, request, sizeof request) == sizeof request)
+        (void)SSL_read(ssl, &byte, 1);
     const char *reason = ERR_reason_error_string(ERR_peek_error());
     (void)snprintf(bare->heard, sizeof bare->heard, "%s", reason == NULL ? "" : reason);
     ERR_clear_error();
+    char rest[256];
+    do bare->last = recv(number, rest, sizeof rest, 0);
+    while (bare->last > 0);
     SSL_free(ssl);
     SSL_CTX_free(context);
     (void)close(number);
@@ -441,6 +448,7 @@ static void bare_meets(int version_max, enum status status, const char *server_s
     assert_int_equal(connection.server_status, status);
     assert_non_null(strstr(connection.server_error.text, server_says));
     assert_string_equal(bare.heard, client_hears);
+    assert_int_equal(bare.last, 0); /* a reset could have swallowed the reason */
     disconnect(&connection);
 }
 
