@@ -44,6 +44,7 @@ static enum status registry_open(struct state_machine *machine, const struct sto
                                  struct error *error)
 {
     struct registry *registry = registry_of(machine);
+    registry_watches_reset(registry);
     registry->range = *range;
     registry->counters = (struct registry_counters) { 0 };
     registry_leases_clear(registry);
@@ -51,6 +52,7 @@ static enum status registry_open(struct state_machine *machine, const struct sto
     if (status == STATUS_OK) status = registry_leases_open(registry, error);
     if (status != STATUS_OK) return error_wrap(error, status, "registry");
     registry->visible = registry->counters;
+    registry_watches_notify(registry);
     return STATUS_OK;
 }
 
@@ -70,7 +72,7 @@ static uint64_t registry_next_deadline_ms(const struct state_machine *machine)
 static void registry_close(struct state_machine *machine)
 {
     struct registry *registry = registry_of(machine);
-    assert(registry->watch_count == 0); /* they belong to callers, who end before the group */
+    registry_watches_orphan(registry);
     registry_leases_clear(registry);
     arena_finish(&registry->scratch);
     buffer_finish(&registry->meta_record);

@@ -196,6 +196,7 @@ struct registry_watch_options {
 MUST_USE enum status registry_watch_create(struct registry *registry,
                                            const struct registry_watch_options *options,
                                            struct registry_watch **ret_watch, struct error *error);
+/* Accepts NULL. A watch outlives its space: then registry_watch_next is STATUS_CLOSED. */
 void registry_watch_destroy(struct registry_watch *watch);
 /* Up to EVENT_COUNT_MAX events, whole revisions, at least one of them, in order, in ARENA
  * (REGISTRY_ARENA_BYTES_MAX). ret_revision: all events up to it have been given. Looks at a bounded

@@ -50,11 +50,23 @@ static enum status apply_entry(struct registry_apply *apply, const struct entry 
     return registry_changes_emit(apply);
 }
 
+/* Memory that one large value or revision needed is not kept for the small ones. */
+static void forget_large(struct buffer *buffer)
+{
+    enum { BUFFER_BYTES_KEPT = 64 * 1024 };
+    if (buffer->capacity <= BUFFER_BYTES_KEPT) return;
+    size_t size_max = buffer->size_max;
+    buffer_finish(buffer);
+    buffer_init(buffer, size_max);
+}
+
 enum status registry_apply_entry(struct state_machine *machine, const struct apply_context *context,
                                  struct error *error)
 {
     struct registry *registry = registry_of(machine);
     arena_clear(&registry->scratch);
+    forget_large(&registry->record);
+    forget_large(&registry->meta_record);
     registry->range = *context->range;
     struct registry_apply apply = {
         .registry = registry,

@@ -152,3 +152,17 @@ struct registry_interval *registry_interval_find(const struct registry_intervals
     }
     return node;
 }
+
+struct registry_interval *registry_interval_next(const struct registry_intervals *intervals,
+                                                 const struct registry_interval *after)
+{
+    struct registry_interval *node = intervals->root;
+    if (after != NULL && after->right == NULL) {
+        const struct registry_interval *child = after;
+        while (child->parent != NULL && child->parent->right == child) child = child->parent;
+        return child->parent;
+    }
+    if (after != NULL) node = after->right;
+    while (node != NULL && node->left != NULL) node = node->left;
+    return node;
+}

@@ -33,5 +33,8 @@ void registry_interval_remove(struct registry_intervals *intervals,
 struct registry_interval *registry_interval_find(const struct registry_intervals *intervals,
                                                  struct bytes key,
                                                  const struct registry_interval *after);
+/* All of them in order, the same way. */
+struct registry_interval *registry_interval_next(const struct registry_intervals *intervals,
+                                                 const struct registry_interval *after);
 
 #endif

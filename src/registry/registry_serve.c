@@ -19,6 +19,8 @@ struct context {
     const char *space;
     struct id session, trace;
     uint64_t sequence;
+    /* Of a write: the entry's payload and the state machine's answer, until the call ends. */
+    struct buffer payload, answer;
     struct buffer *reply;
     struct error *error;
 };
@@ -123,19 +125,12 @@ static enum status open_space(struct context *context, const Unum__V1__Context *
 /* --- writes ------------------------------------------------------------------------------------
  */
 
-/* COMMAND as one entry; its reply, decoded into the call's arena. A refusal is its status. */
+/* COMMAND as one entry; the decoded reply borrows from the context and the call's arena. A refusal
+ * is its status. */
 static enum status commit(struct context *context, const struct registry_command *command,
                           struct registry_reply *ret_reply)
 {
-    struct buffer bytes;
-    buffer_init(&bytes, LIMIT_ENTRY_BYTES_MAX);
-    enum status status = registry_command_encode(command, &bytes, context->error);
-    struct bytes payload = { 0 };
-    if (status == STATUS_OK) {
-        payload = arena_copy(context->call->arena, bytes_of(bytes.data, bytes.used));
-        if (payload.data == NULL) status = error_set(context->error, STATUS_NO_MEMORY, "no memory");
-    }
-    buffer_finish(&bytes);
+    enum status status = registry_command_encode(command, &context->payload, context->error);
     if (status != STATUS_OK) return status;
 
     struct replica_request request = {
@@ -143,26 +138,22 @@ static enum status commit(struct context *context, const struct registry_command
         .sequence = context->sequence,
         .principal = bytes_of_text(context->call->principal),
         .space = bytes_of_text(context->space),
-        .payload = payload,
+        .payload = bytes_of(context->payload.data, context->payload.used),
         .trace = context->trace,
         .deadline_ns = context->call->deadline_ns,
     };
     uint64_t index;
-    buffer_init(&bytes, REGISTRY_REPLY_BYTES_MAX);
-    status = replica_propose(context->replica, &request, &bytes, &index, context->error);
-    if (status == STATUS_OK) {
-        struct bytes copy = arena_copy(context->call->arena, bytes_of(bytes.data, bytes.used));
-        status = copy.data == NULL ? STATUS_NO_MEMORY
-                                   : registry_reply_decode(copy, context->call->arena, ret_reply);
-        if (status != STATUS_OK) {
-            status = error_set(context->error, status, "the answer can't be read");
-        }
+    status = replica_propose(context->replica, &request, &context->answer, &index, context->error);
+    if (status != STATUS_OK) return status;
+    status = registry_reply_decode(bytes_of(context->answer.data, context->answer.used),
+                                   context->call->arena, ret_reply);
+    if (status != STATUS_OK) {
+        return error_set(context->error, status, "the answer can't be read");
     }
-    buffer_finish(&bytes);
-    if (status == STATUS_OK && ret_reply->status != STATUS_OK) {
+    if (ret_reply->status != STATUS_OK) {
         return error_set(context->error, ret_reply->status, "%s", ret_reply->text);
     }
-    return status;
+    return STATUS_OK;
 }
 
 static enum status commit_operation(struct context *context,
@@ -434,7 +425,12 @@ static struct context context_of(const struct registry_serve *serve,
                                  const struct registry_serve_call *call, struct buffer *reply,
                                  struct error *error)
 {
-    return (struct context) { .serve = serve, .call = call, .reply = reply, .error = error };
+    return (struct context) { .serve = serve,
+                              .call = call,
+                              .payload.size_max = LIMIT_ENTRY_BYTES_MAX,
+                              .answer.size_max = REGISTRY_REPLY_BYTES_MAX,
+                              .reply = reply,
+                              .error = error };
 }
 
 enum status registry_serve_unary(const struct registry_serve *serve, const char *method,
@@ -446,7 +442,10 @@ enum status registry_serve_unary(const struct registry_serve *serve, const char 
         struct context context = context_of(serve, call, reply, error);
         ProtobufCMessage *message = unpack(&context, methods[i].request, request);
         if (message == NULL) return STATUS_INVALID;
-        return methods[i].serve(&context, message);
+        enum status status = methods[i].serve(&context, message);
+        buffer_finish(&context.payload);
+        buffer_finish(&context.answer);
+        return status;
     }
     return error_set(error, STATUS_UNSUPPORTED, "the registry has no method \"%.64s\"", method);
 }
@@ -466,7 +465,6 @@ struct watching {
     struct condition changed;
     struct buffer message;
     struct arena arena;
-    uint64_t revision_sent;
     bool progress;
 };
 
@@ -486,7 +484,6 @@ static enum status send_events(struct watching *watching, bool created, uint64_t
     }
     status = watching->sink->send(watching->sink->context,
                                   bytes_of(watching->message.data, watching->message.used));
-    if (status == STATUS_OK) watching->revision_sent = revision;
     return status;
 }
 
@@ -526,9 +523,10 @@ static enum status run_watch(struct watching *watching)
         status = condition_wait(&watching->changed, wake_ns);
         if (status == STATUS_OK) continue;
         if (status != STATUS_TIMEOUT || wake_ns == deadline_ns) return status;
-        uint64_t revision = registry_figures(watching->context.registry).revision;
+        /* Nothing came: all that there is has been sent. */
         status = catch_up(watching);
-        if (status == STATUS_OK && watching->revision_sent <= revision) {
+        if (status == STATUS_OK) {
+            uint64_t revision = registry_figures(watching->context.registry).revision;
             status = send_events(watching, false, revision, NULL, 0);
         }
         if (status != STATUS_OK) return status;

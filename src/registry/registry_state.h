@@ -248,5 +248,10 @@ void registry_cursor_close(struct registry_cursor *cursor);
 /* KEY changed in REVISION: remember it for the watches of it. */
 void registry_watches_mark(struct registry *registry, struct bytes key, uint64_t revision);
 void registry_watches_notify(struct registry *registry);
+/* The state is about to be replaced (a snapshot was installed): every watch looks again from where
+ * it stands. */
+void registry_watches_reset(struct registry *registry);
+/* The space ends: its watches are told, and answer STATUS_CLOSED from now on. */
+void registry_watches_orphan(struct registry *registry);
 
 #endif

@@ -47,10 +47,21 @@ enum status registry_watch_create(struct registry *registry,
 void registry_watch_destroy(struct registry_watch *watch)
 {
     if (watch == NULL) return;
+    if (watch->registry == NULL) {
+        free(watch);
+        return;
+    }
     if (watch->marked) TAILQ_REMOVE(&watch->registry->marked, watch, marks);
     registry_interval_remove(&watch->registry->intervals, &watch->interval);
     watch->registry->watch_count--;
     free(watch);
+}
+
+static void mark(struct registry *registry, struct registry_watch *watch)
+{
+    if (watch->marked) return;
+    watch->marked = true;
+    TAILQ_INSERT_TAIL(&registry->marked, watch, marks);
 }
 
 void registry_watches_mark(struct registry *registry, struct bytes key, uint64_t revision)
@@ -62,9 +73,7 @@ void registry_watches_mark(struct registry *registry, struct bytes key, uint64_t
         struct registry_watch *watch = (struct registry_watch *)interval;
         if (revision < watch->cursor) continue; /* it asked for the future */
         if (watch->caught_up && watch->hit == 0) watch->hit = revision;
-        if (watch->marked) continue;
-        watch->marked = true;
-        TAILQ_INSERT_TAIL(&registry->marked, watch, marks);
+        mark(registry, watch);
     }
 }
 
@@ -75,6 +84,34 @@ void registry_watches_notify(struct registry *registry)
     while ((watch = TAILQ_FIRST(&registry->marked)) != NULL) {
         TAILQ_REMOVE(&registry->marked, watch, marks);
         watch->marked = false;
+        if (watch->notify != NULL) watch->notify(watch->context);
+    }
+}
+
+void registry_watches_reset(struct registry *registry)
+{
+    struct registry_interval *interval = NULL;
+    while ((interval = registry_interval_next(&registry->intervals, interval)) != NULL) {
+        struct registry_watch *watch = (struct registry_watch *)interval;
+        if (watch->caught_up) {
+            uint64_t from = watch->hit != 0 ? watch->hit : registry->visible.revision + 1;
+            if (watch->cursor < from) watch->cursor = from;
+        }
+        watch->caught_up = false;
+        watch->hit = 0;
+        mark(registry, watch);
+    }
+}
+
+void registry_watches_orphan(struct registry *registry)
+{
+    /* One by one: what is told may destroy this watch and others. */
+    while (registry->intervals.root != NULL) {
+        struct registry_watch *watch = (struct registry_watch *)registry->intervals.root;
+        if (watch->marked) TAILQ_REMOVE(&registry->marked, watch, marks);
+        registry_interval_remove(&registry->intervals, &watch->interval);
+        registry->watch_count--;
+        watch->registry = NULL;
         if (watch->notify != NULL) watch->notify(watch->context);
     }
 }
@@ -219,6 +256,7 @@ enum status registry_watch_next(struct registry_watch *watch, size_t event_count
                                 size_t *ret_count, uint64_t *ret_revision, struct error *error)
 {
     struct registry *registry = watch->registry;
+    if (registry == NULL) return error_set(error, STATUS_CLOSED, "the space was closed");
     uint64_t last = registry->visible.revision;
     if (watch->caught_up) {
         /* A hit behind the visible state is of an apply that is not in the store yet. */

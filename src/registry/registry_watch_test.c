@@ -308,6 +308,56 @@ static void the_end_of_a_lease_is_an_event(void **state)
     teardown(&fixture);
 }
 
+static void a_watch_goes_on_when_the_state_was_replaced(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct registry_harness *harness = setup(&fixture, NULL);
+    (void)harness_put(harness, "a", "1", 0);
+    unsigned calls = 0;
+    struct registry_watch *w = watch(harness, "a", alone, 0, false, &calls);
+    assert_int_equal(next(harness, w, 10).count, 0);
+    /* Another machine's instance goes on; then this one opens what that one wrote. */
+    struct registry_harness other;
+    harness_init(&other, fixture.store, NULL, NULL);
+    (void)harness_put(&other, "b", "2", 0);
+    (void)harness_put(&other, "a", "3", 0);
+    harness_finish(&other);
+    struct state_machine *machine = harness->first.machine;
+    assert_int_equal(machine->operations->open(machine, &harness->first.range, NULL), STATUS_OK);
+    assert_int_equal(calls, 1);
+    struct given given = next(harness, w, 10);
+    assert_int_equal(given.count, 1);
+    assert_int_equal(given.events[0].item.modify_revision, 3);
+    registry_watch_destroy(w);
+    teardown(&fixture);
+}
+
+static void a_watch_outlives_its_space(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct registry_harness *harness = setup(&fixture, NULL);
+    unsigned calls = 0;
+    struct registry_watch *w = watch(harness, "a", alone, 0, false, &calls);
+    struct destroyer destroyer = { 0 };
+    struct registry_watch_options options = { .key = bytes_of_text("b"),
+                                              .notify = destroy_all,
+                                              .context = &destroyer };
+    assert_int_equal(
+        registry_watch_create(harness->first.registry, &options, &destroyer.watches[0], NULL),
+        STATUS_OK);
+    teardown(&fixture);
+    assert_int_equal(calls, 1);
+    assert_int_equal(destroyer.calls, 1);
+    struct registry_event *events;
+    size_t count;
+    uint64_t revision;
+    assert_int_equal(registry_watch_next(w, 1, NULL, &events, &count, &revision, NULL),
+                     STATUS_CLOSED);
+    registry_watch_destroy(w);
+}
+
 /* --- the tree ----------------------------------------------------------------------------------
  */
 
@@ -370,6 +420,8 @@ int main(void)
         cmocka_unit_test(previous_values_that_do_not_fit_are_left_out),
         cmocka_unit_test(a_watch_may_be_destroyed_while_being_told),
         cmocka_unit_test(the_end_of_a_lease_is_an_event),
+        cmocka_unit_test(a_watch_goes_on_when_the_state_was_replaced),
+        cmocka_unit_test(a_watch_outlives_its_space),
         cmocka_unit_test(the_tree_finds_what_a_list_finds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
