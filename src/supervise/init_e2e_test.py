@@ -7,6 +7,7 @@ a deadline. What this machine can't do is skipped, with the reason printed.
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -465,6 +466,32 @@ def test_no_line_is_lost_or_doubled_while_unum_log_is_killed(init):
         wait_for(lambda: len(log_lines(init.folder, name)) >= lines)
         assert [line for _, _, line in log_lines(init.folder, name)] == [
             f"line {i}" for i in range(lines)]
+
+
+@pytest.mark.parametrize("size", [0, 8], ids=["killed after the read", "killed while writing"])
+def test_a_batch_that_a_killed_unum_log_had_taken_is_written_once(folder, size):
+    """The staging file is left as a kill between read() and write leaves it."""
+    init = Init(folder)
+    init.client.start(["/bin/echo", "one"], restart=s.TEMPORARY)
+    wait_for(lambda: log_lines(folder) == [(0, 1, "one")])
+    init.end()
+    segment = os.path.join(folder, "logs/test/task-0/0000000000000000.log")
+    end = os.path.getsize(segment) - 32
+    if size:  # part of the batch is in the log already
+        with open(segment, "ab") as file, open(segment, "rb") as again:
+            again.seek(32)
+            file.write(again.read())
+    head = struct.pack("<IIQQQIBBBB63s63s", 1, size, end, 1, 0, 0, 0, 0, 4, 6, b"test", b"task-0")
+    with open(os.path.join(folder, "logs/.staging"), "r+b") as file:
+        file.write(head)
+        file.seek(4096)
+        file.write(b"two\nthr\n")
+    init = Init(folder)
+    try:
+        wait_for(lambda: len(log_lines(folder)) == 3)
+        assert log_lines(folder) == [(0, 1, "one"), (0, 1, "two"), (0, 1, "thr")]
+    finally:
+        init.end()
 
 
 def test_a_line_that_is_too_long_is_cut(init):

@@ -100,7 +100,7 @@ enum supervise_readiness {
 
 /* Flags of START. */
 enum {
-    SUPERVISE_OWN_NETWORK = 1u << 0, /* a network namespace of its own (only loopback, down) */
+    SUPERVISE_OWN_NETWORK = 1u << 0, /* a network namespace of its own, with only a loopback */
     SUPERVISE_EXCLUSIVE = 1u << 1,   /* runs only while its task lease holds (RENEW_LEASE) */
     SUPERVISE_FLAGS_ALL = 3u,
 };
