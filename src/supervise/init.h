@@ -30,14 +30,16 @@ enum {
     INIT_INDEX_SIZE = 32768, /* of hash tables over slots; a power of 2, over twice the entries */
     INIT_IDS_PER_TASK = 65536,
     INIT_ID_BASE = 1 << 30, /* of the private id ranges; above what distributions hand out */
+    INIT_ID_AREAS = 4,      /* computers on one host with disjoint ranges */
     INIT_EXECS_MAX = 256,   /* commands by EXEC at the same time */
     INIT_RING_BYTES = 512 * 1024,
     INIT_GONE_RETRY_MAX_MS = 100, /* a cgroup that is not empty yet is tried again */
 };
 
 _Static_assert(INIT_INDEX_SIZE > 3 * INIT_SLOTS, "open addressing stays sparse");
-_Static_assert((uint64_t)INIT_ID_BASE + (uint64_t)INIT_SLOTS * INIT_IDS_PER_TASK < UINT32_MAX,
-               "every slot has a range of ids");
+_Static_assert((uint64_t)INIT_ID_BASE + (uint64_t)INIT_ID_AREAS * INIT_SLOTS * INIT_IDS_PER_TASK <
+                   UINT32_MAX,
+               "every slot of every area has a range of ids");
 
 /* What the policy does not need to know about a task. */
 struct init_task {
@@ -110,6 +112,7 @@ struct init_files {
     int stub;       /* the binary */
     int programs;   /* the folder of our binaries */
     int null;
+    int area; /* an abstract socket whose name says that the area of ids is ours */
     int lock; /* exclusive, so that a second unum-init on the folder is refused */
 };
 
@@ -133,6 +136,7 @@ struct init {
     uint64_t started_at_ns;
     uint64_t now_ns; /* CLOCK_BOOTTIME, taken once per turn of the loop */
     uint32_t reexec_count;
+    uint32_t id_base; /* of our area; slot 0's range begins here */
     uid_t unumd_user; /* 0: keeps our user id, without capabilities */
     bool rootless;
     bool shutting_down;
@@ -165,7 +169,7 @@ void init_host_sweep(struct init *init);
  * that was looked at, several KB each. */
 void init_host_renew_proc(struct init *init);
 /* By the waiting parent, after everything has ended: the base cgroup goes. */
-void init_host_remove(const struct init *init);
+void init_host_remove(struct init *init);
 
 /* init_loop.c */
 void init_loop_run(struct init *init);

@@ -215,6 +215,17 @@ def test_two_tasks_have_disjoint_ids_and_their_own_scratch(init):
     assert len(uids) == 2
 
 
+def test_two_computers_on_one_host_have_disjoint_ids(init):
+    other = Init(tempfile.mkdtemp(prefix="unum-init-test-"))
+    try:
+        pids = [host_pid(one, one.client.start(["/bin/sleep", "1000"])) for one in (init, other)]
+        uids = {open(f"/proc/{pid}/status").read().split("Uid:")[1].split()[0] for pid in pids}
+        assert len(uids) == 2
+    finally:
+        other.end()
+        shutil.rmtree(other.folder)
+
+
 def test_an_own_network_has_only_a_loopback(init):
     script = "grep -c : /proc/net/dev; cat /proc/net/fib_trie | grep -c 127.0.0.1; exec sleep 1000"
     init.client.start(["/bin/sh", "-c", script], flags=s.OWN_NETWORK)
@@ -518,6 +529,19 @@ def test_a_shutdown_stops_tasks_and_leaves_nothing(init):
     assert init.process.wait(10) == 0
     assert not alive(pid)
     assert (0, 1, "bye") in log_lines(init.folder)
+
+
+def test_a_killed_unum_init_leaves_no_cgroup(init):
+    host_pid(init, init.client.start(["/bin/sleep", "1000"]))
+    with open(f"/proc/{init.inner()}/cgroup") as file:
+        own = next(line[3:].strip() for line in file if line.startswith("0::"))
+    with open("/proc/mounts") as file:
+        mount = next(line.split()[1] for line in file if line.split()[2] == "cgroup2")
+    base = mount + os.path.dirname(own)
+    assert os.path.isdir(base)
+    os.kill(init.inner(), signal.SIGKILL)
+    init.process.wait(10)
+    assert not os.path.exists(base)
 
 
 @pytest.mark.skipif(shutil.which("nginx", path="/usr/sbin:/usr/bin") is None

@@ -199,14 +199,15 @@ void init_host_sweep(struct init *init)
     (void)closedir(folder);
 }
 
-void init_host_remove(const struct init *init)
+void init_host_remove(struct init *init)
 {
     char path[SUPERVISE_PATH_BYTES_MAX + 1];
     char own[SUPERVISE_PATH_BYTES_MAX + 128];
     if (!find_cgroup2(path, sizeof path)) return;
-    (void)snprintf(own, sizeof own, "%s/%s/init", path, init->cgroup_name);
-    (void)rmdir(own);
-    *strrchr(own, '/') = 0;
+    (void)snprintf(own, sizeof own, "%s/%s", path, init->cgroup_name);
+    init->files.cgroup = open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (init->files.cgroup < 0) return;
+    init_host_sweep(init);
     (void)rmdir(own);
 }
 

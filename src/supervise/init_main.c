@@ -13,6 +13,7 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mount.h>
@@ -142,6 +143,25 @@ static void find_user(struct init *init)
     if (!init->rootless && found) init->unumd_user = about.st_uid;
 }
 
+/* Two computers on one host: root of a task of one must not be root of a task of the other. */
+static void take_id_area(struct init *init)
+{
+    for (uint32_t area = 0; area < INIT_ID_AREAS; area++) {
+        struct sockaddr_un name = { .sun_family = AF_UNIX };
+        int length = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "unum-ids-%u", area);
+        socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
+        int holder = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        init->id_base = (uint32_t)INIT_ID_BASE + area * INIT_SLOTS * INIT_IDS_PER_TASK;
+        init->files.area = holder;
+        if (holder >= 0 && bind(holder, (struct sockaddr *)&name, size) == 0) return;
+        if (holder >= 0) (void)close(holder);
+        init->files.area = -1;
+    }
+    init->id_base = INIT_ID_BASE;
+    init_say("more than %d computers on this host: tasks share user ids with those of another",
+             INIT_ID_AREAS);
+}
+
 static void listen_for_unumd(struct init *init)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -201,6 +221,7 @@ __attribute__((noreturn)) static void supervise(struct init *init)
     enum status status = init_host_open(init, &error);
     if (status == STATUS_OK) {
         find_user(init);
+        take_id_area(init);
         listen_for_unumd(init);
         status = init_host_view(init, &error);
     }
@@ -236,7 +257,7 @@ static void write_own_map(pid_t pid)
     }
 }
 
-__attribute__((noreturn)) static void wait_for(const struct init *init, pid_t child)
+__attribute__((noreturn)) static void wait_for(struct init *init, pid_t child)
 {
     static const int handed_down[] = { SIGTERM, SIGINT, SIGUSR2, SIGHUP };
     sigset_t set;

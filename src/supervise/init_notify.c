@@ -52,8 +52,8 @@ static pid_t parent_of(const struct init *init, pid_t pid)
 static uint32_t sender_slot(const struct init *init, const struct ucred *sender)
 {
     if (!init->rootless) {
-        if (sender->uid < (uid_t)INIT_ID_BASE) return 0;
-        uint32_t slot = (sender->uid - (uid_t)INIT_ID_BASE) / INIT_IDS_PER_TASK;
+        if (sender->uid < init->id_base) return 0;
+        uint32_t slot = (sender->uid - init->id_base) / INIT_IDS_PER_TASK;
         bool known = slot >= INIT_SLOT_TASKS && slot < INIT_SLOTS && init->policy_tasks[slot].used;
         return known ? slot : 0;
     }

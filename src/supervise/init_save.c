@@ -65,6 +65,7 @@ static void put_all(const struct init *init, struct writer *writer)
     writer_put_u32(writer, init->features);
     writer_put_u8(writer, init->rootless);
     writer_put_u8(writer, init->options.pid1);
+    writer_put_u32(writer, init->id_base);
     writer_put_u32(writer, init->unumd_user);
     writer_put_bytes(writer, bytes_of_text(init->missing));
     writer_put_bytes(writer, bytes_of_text(init->cgroup_name));
@@ -234,6 +235,7 @@ static enum status take_all(struct init *init, struct reader *reader)
     init->features = reader_u32(reader);
     init->rootless = reader_u8(reader) != 0;
     init->options.pid1 = reader_u8(reader) != 0;
+    init->id_base = reader_u32(reader);
     init->unumd_user = reader_u32(reader);
     char *missing = take_text(reader);
     char *cgroup = take_text(reader);

@@ -413,8 +413,8 @@ static bool write_maps(struct init *init, uint32_t slot, pid_t pid)
         if (!write_map(init, pid, "setgroups", "deny")) return false;
         return write_map(init, pid, "uid_map", "0 0 1") && write_map(init, pid, "gid_map", "0 0 1");
     }
-    (void)snprintf(map, sizeof map, "0 %u %d",
-                   (uint32_t)INIT_ID_BASE + slot * (uint32_t)INIT_IDS_PER_TASK, INIT_IDS_PER_TASK);
+    (void)snprintf(map, sizeof map, "0 %u %d", init->id_base + slot * (uint32_t)INIT_IDS_PER_TASK,
+                   INIT_IDS_PER_TASK);
     return write_map(init, pid, "uid_map", map) && write_map(init, pid, "gid_map", map);
 }
 
@@ -425,7 +425,7 @@ static bool make_pipes(struct init *init, uint32_t slot)
     if (pipe2(pipes, O_CLOEXEC) != 0 || pipe2(pipes + 2, O_CLOEXEC) != 0) return false;
     if (init->rootless) return true;
     /* Programs open /dev/stdout anew; the pipes are theirs. */
-    uid_t owner = (uid_t)INIT_ID_BASE + slot * (uid_t)INIT_IDS_PER_TASK;
+    uid_t owner = init->id_base + slot * (uid_t)INIT_IDS_PER_TASK;
     return fchown(pipes[0], owner, owner) == 0 && fchown(pipes[2], owner, owner) == 0;
 }
 
