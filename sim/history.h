@@ -8,8 +8,8 @@
 
 enum { HISTORY_KEYS_MAX = 16, HISTORY_VALUE_BYTES_MAX = 512 };
 
-/* A value's bytes: its number as text, then filler of a length that the number decides, so that entries differ in
- * size and lost or torn bytes show. */
+/* A value's bytes: its number as text, then filler of a length that the number decides, so that
+ * entries differ in size and lost or torn bytes show. */
 size_t history_format_value(uint64_t number, char ret_text[HISTORY_VALUE_BYTES_MAX]);
 /* The number, or UINT64_MAX when the bytes are not exactly those of a value. */
 uint64_t history_parse_value(struct bytes bytes);

@@ -16,8 +16,8 @@ SYSTEM = re.compile(
     r"sys/(socket|stat|wait|mman|epoll|mount|ioctl|uio|file|syscall|un|eventfd|timerfd|signalfd|"
     r"prctl|resource|random|time|types)|arpa/\w+|netinet/\w+|linux/\w+|time|net/\w+)\.h>")
 MAY_CALL_SYSTEM = {"reactor", "supervise"}
-# The tests and the command line's terminal and files are drivers of their own.
-DRIVER_FOLDERS = {"cli", "node", "client"}
+# The command line is a program of its own: it has the terminal, files and the start of unum-init.
+DRIVER_FOLDERS = {"cli"}
 
 
 def load_layers():

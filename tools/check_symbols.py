@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 MAY = {"libreactor.a", "libsupervise.a", "libproto.a"}
-PROGRAM_PARTS = {"libcli.a", "libnode.a", "libclient.a"}
+PROGRAM_PARTS = {"libcli.a"}
 CALLS = set("""
 open openat open64 openat64 creat read write pread pwrite pread64 pwrite64 readv writev close fsync fdatasync sync
 syncfs ftruncate ftruncate64 fallocate fallocate64 posix_fallocate rename renameat unlink unlinkat mkdir mkdirat

@@ -68,7 +68,7 @@ static enum status prepare(struct up *up, struct error *error)
 static enum status begin(struct up *up, struct error *error)
 {
     const char *arguments[] = { up->init, "--dir", up->folder, "--unumd", up->unumd,
-                                "--",     "--dir", ".", NULL };
+                                "--",     "--dir", ".",        NULL };
     (void)snprintf(up->log, sizeof up->log, "%s/computer.log", up->folder);
     up->log_begin = process_open_log(up->log);
     enum status status = process_start((char *const *)(uintptr_t)arguments, up->log,
