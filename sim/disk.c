@@ -61,10 +61,35 @@ enum status sim_disk_rot(struct sim_disk *sim, const char *path, uint64_t offset
 {
     struct sim_node *node = sim_disk_find(sim, path);
     if (node == NULL || offset >= node->live_bytes) return STATUS_NOT_FOUND;
+    sim->rots = sim_must(realloc(sim->rots, (sim->rot_count + 1) * sizeof *sim->rots));
+    struct sim_rot *rot = &sim->rots[sim->rot_count++];
+    uint64_t at = offset / SIM_SECTOR * SIM_SECTOR;
+    *rot = (struct sim_rot) { .node = sim_node_hold(node), .at = at };
+    memcpy(rot->copies[0].before, node->live + at, SIM_SECTOR);
+    memcpy(rot->copies[1].before, node->durable + at, SIM_SECTOR);
     node->live[offset] ^= (uint8_t)(1U << bit);
     node->durable[offset] ^= (uint8_t)(1U << bit);
+    memcpy(rot->copies[0].after, node->live + at, SIM_SECTOR);
+    memcpy(rot->copies[1].after, node->durable + at, SIM_SECTOR);
     sim->counters.bits_rotten++;
     return STATUS_OK;
+}
+
+void sim_disk_heal(struct sim_disk *sim)
+{
+    while (sim->rot_count > 0) {
+        struct sim_rot *rot = &sim->rots[--sim->rot_count];
+        uint8_t *sides[] = { rot->node->live, rot->node->durable };
+        for (size_t i = 0; i < 2; i++) {
+            for (size_t k = 0; k < 2; k++) {
+                /* Unsynced bytes may have taken the place of synced ones, or fallen back. */
+                if (memcmp(sides[i] + rot->at, rot->copies[k].after, SIM_SECTOR) != 0) continue;
+                memcpy(sides[i] + rot->at, rot->copies[k].before, SIM_SECTOR);
+                break;
+            }
+        }
+        sim_node_release(rot->node);
+    }
 }
 
 static void rot_somewhere(struct sim_disk *sim)
@@ -434,8 +459,10 @@ static enum status sim_sync_folder(struct disk *disk, const char *path)
     if (fate != FATE_NORMAL) return operation_die(sim, fate);
     size_t count = sim->change_count;
     if (++sim->counters.syncs == sim->options.sync_fails_at) {
+        /* Some of the names may have got there; the others wait for the next sync, or are lost with
+         * the power. (File systems log names in order, and stop for good when that log fails.) */
         sim->counters.syncs_failed++;
-        sim_disk_changes_settle(sim, path, count, 50);
+        sim_disk_changes_settle(sim, path, (size_t)sim_disk_draw(sim, count + 1), 100);
         return STATUS_IO;
     }
     if (!spend(sim, disk, sim->options.sync_ns_min, sim->options.sync_ns_max)) return STATUS_IO;
@@ -531,6 +558,9 @@ void sim_disk_init(struct sim_disk *sim, const struct sim_disk_options *options)
 
 void sim_disk_finish(struct sim_disk *sim)
 {
+    sim_disk_heal(sim);
+    free(sim->rots);
+    sim->rots = NULL;
     for (size_t i = 0; i < sim->change_count; i++) sim_change_finish(&sim->changes[i]);
     free(sim->changes);
     sim->changes = NULL;

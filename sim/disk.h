@@ -47,6 +47,7 @@ struct sim_disk_counters {
 
 struct sim_name;
 struct sim_name_change;
+struct sim_rot;
 
 struct sim_disk {
     struct disk disk;     /* calls may suspend the fiber */
@@ -64,6 +65,8 @@ struct sim_disk {
     size_t live_count, durable_count;
     struct sim_name_change *changes; /* unsynced, in order */
     size_t change_count;
+    struct sim_rot *rots; /* not healed yet */
+    size_t rot_count;
     uint64_t write_sequence;
     uint64_t life; /* handles of an older one are dead */
 };
@@ -81,5 +84,8 @@ void sim_disk_restart(struct sim_disk *sim);
  * such file or byte. */
 MUST_USE enum status sim_disk_rot(struct sim_disk *sim, const char *path, uint64_t offset,
                                   unsigned bit);
+/* Put every bit that sim_disk_rot flipped back, as from a copy of the disk, where its sector has
+ * not been written since. */
+void sim_disk_heal(struct sim_disk *sim);
 
 #endif

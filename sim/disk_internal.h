@@ -33,6 +33,15 @@ struct sim_name_change {
     struct sim_node *node;
 };
 
+/* A rotten bit: its sector before and after, in the page cache and on the platter. */
+struct sim_rot {
+    struct sim_node *node;
+    uint64_t at;
+    struct {
+        uint8_t before[SIM_SECTOR], after[SIM_SECTOR];
+    } copies[2];
+};
+
 void *sim_must(void *memory);
 uint64_t sim_disk_draw(struct sim_disk *sim, uint64_t bound);
 bool sim_disk_coin(struct sim_disk *sim, unsigned percent);

@@ -9,6 +9,7 @@
 #include "sim/world.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,19 @@ struct totals {
     struct world_result sum;
     uint64_t seeds;
 };
+
+/* An assertion is a failure of the seed too: say which one before the process ends. */
+static uint64_t seed_now;
+static uint64_t seeds_tried;
+
+static void on_abort(int number)
+{
+    (void)printf("FAILED seed %" PRIu64 " (the %" PRIu64 ". tried): an assertion, see above; "
+                 "replay: make sim SEED=%" PRIu64 " TRACE=1\n",
+                 seed_now, seeds_tried, seed_now);
+    (void)fflush(stdout);
+    (void)signal(number, SIG_DFL);
+}
 
 static double now_seconds(void)
 {
@@ -95,7 +109,8 @@ static int run_seeds(struct world_options *options, uint64_t first, uint64_t cou
     double began = now_seconds();
     for (uint64_t seed = first; seed < first + count; seed++) {
         struct world_result result;
-        options->seed = seed;
+        options->seed = seed_now = seed;
+        seeds_tried++;
         world_run(options, &result);
         if (result.failed) {
             print_failure(seed, &result, seed - first + 1);
@@ -147,6 +162,8 @@ int main(int argument_count, char **arguments)
         if (i >= argument_count || parse_u64(arguments[i], UINT32_MAX, target) != STATUS_OK)
             return usage();
     }
+    (void)signal(SIGABRT, on_abort);
+    seed_now = options.seed;
     if (single) return replay(&options);
     if (seeds == 0) return usage();
     return run_seeds(&options, first, seeds, quiet);

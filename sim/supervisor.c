@@ -192,6 +192,11 @@ static void spawn_process(struct sim_supervisor *supervisor, uint32_t slot, uint
         (void)snprintf(text, sizeof text, "two live incarnations of %s", task->name);
         supervisor->options.failed(supervisor->options.context, text);
     }
+    if (sim_supervisor_live_named(supervisor, task->name) > (process->live ? 1 : 0)) {
+        (void)snprintf(text, sizeof text, "%s is started while another of this name lives",
+                       task->name);
+        supervisor->options.failed(supervisor->options.context, text);
+    }
     if (incarnation <= process->last_incarnation) {
         (void)snprintf(text, sizeof text, "incarnation %llu of %s comes after %llu",
                        (unsigned long long)incarnation, task->name,
@@ -674,4 +679,14 @@ bool sim_supervisor_task_is_up(const struct sim_supervisor *supervisor, const ch
             return true;
     }
     return false;
+}
+
+unsigned sim_supervisor_live_named(const struct sim_supervisor *supervisor, const char *name)
+{
+    unsigned count = 0;
+    for (uint32_t slot = 0; slot < SIM_SUPERVISOR_TASKS_MAX; slot++) {
+        const struct task *task = &supervisor->tasks[slot];
+        if (task->used && task->process.live && strcmp(task->name, name) == 0) count++;
+    }
+    return count;
 }

@@ -49,6 +49,8 @@ struct sim_supervisor_figures {
 };
 struct sim_supervisor_figures sim_supervisor_figures(const struct sim_supervisor *supervisor);
 /* Whether a task of this name does its work. */
+/* How many processes of a task of this name live. */
+unsigned sim_supervisor_live_named(const struct sim_supervisor *supervisor, const char *name);
 bool sim_supervisor_task_is_up(const struct sim_supervisor *supervisor, const char *name);
 
 #endif

@@ -53,6 +53,8 @@ static enum status open_replicas(struct node *node, struct error *error)
         .disk_incarnation = options->disk_incarnation,
         .journal_segment_bytes = options->journal_segment_bytes,
         .store_memtable_bytes = options->store_memtable_bytes,
+        .witness = options->witness,
+        .witness_context = options->context,
     };
     enum status status = replica_host_open(&host, &node->host, error);
     struct state_machine_kind kind = { .kind = "registry", .create = registry_create };

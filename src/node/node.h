@@ -32,6 +32,9 @@ struct node_options {
     const char *logs_folder;                              /* of unum-log; NULL: no logs */
     uint64_t journal_segment_bytes, store_memtable_bytes; /* 0: defaults */
     void (*log)(void *context, const char *line);
+    /* Told of every applied entry, see replica_host_options; NULL: nobody listens. */
+    void (*witness)(void *context, uint64_t group, uint64_t index, uint64_t running_hash,
+                    uint64_t computer_time_ms);
     void *context;
 };
 

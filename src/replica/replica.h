@@ -43,6 +43,11 @@ struct replica_host_options {
     struct replica_transport *transport; /* to other machines; NULL: groups of one voter only */
     /* The directory is made by another machine, which will add this one to it. */
     bool joining;
+    /* Told of every entry that is applied, of those that recovery applies again too: equal groups
+     * and indexes must have equal hashes for ever. Must not suspend. NULL: nobody listens. */
+    void (*witness)(void *context, uint64_t group, uint64_t index, uint64_t running_hash,
+                    uint64_t computer_time_ms);
+    void *witness_context;
 };
 
 MUST_USE enum status replica_host_open(const struct replica_host_options *options,

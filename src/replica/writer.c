@@ -285,6 +285,11 @@ static enum status apply_bytes(struct replica *replica, uint64_t index, uint64_t
     if (status == STATUS_OK) status = write_batch(replica, applier->batch, error);
     if (status != STATUS_OK) return status;
     applier_commit(applier);
+    const struct replica_host_options *options = &replica->host->options;
+    if (options->witness != NULL) {
+        options->witness(options->witness_context, replica->description.group, index,
+                         applier->applied.running_hash, applier->applied.computer_time_ms);
+    }
     answer(replica, index, term, &outcome);
     count_unreleased(replica, size);
     return STATUS_OK;
