@@ -274,6 +274,8 @@ static void names_are_bounded_and_plain(void **state)
     request.host_count = 1;
     assert_int_equal(authority_issue(authority, &request, &pem, &error), STATUS_INVALID);
     assert_string_equal(error.text, "\"good,DNS:evil\" is no host name or address");
+    request.hosts[0] = "a,b";
+    assert_int_equal(authority_issue(authority, &request, &pem, &error), STATUS_INVALID);
     assert_int_equal(authority_create("No Name", &computer, &none, &error), STATUS_INVALID);
     authority_destroy(authority);
 }

@@ -322,6 +322,33 @@ FIBER_TEST(a_passed_deadline_ends_the_call_on_both_sides)
     fixture_close(&fixture);
 }
 
+FIBER_TEST(a_deadline_is_kept_by_the_port_when_the_client_does_not)
+{
+    (void)root, (void)context;
+    static struct fixture fixture;
+    fixture_open(&fixture);
+    Unum__V1__PutRequest request = UNUM__V1__PUT_REQUEST__INIT;
+    request.key.data = (uint8_t *)(uintptr_t) "wait";
+    request.key.len = 4;
+    struct client_stream *call = NULL;
+    uint64_t start_ns = test_now_ns();
+    assert_int_equal(client_stream_open(fixture.client, "/unum.v1.Registry/Put", &request.base,
+                                        true, client_deadline_ns(fixture.client, 100), &call,
+                                        &fixture.error),
+                     STATUS_OK);
+    void *reply;
+    assert_int_equal(client_stream_receive(call, &unum__v1__put_response__descriptor,
+                                           &fixture.arena,
+                                           client_deadline_ns(fixture.client, 10 * SECOND_MS),
+                                           &reply, &fixture.error),
+                     STATUS_TIMEOUT);
+    assert_string_equal(fixture.error.text, "the deadline has passed");
+    assert_in_range(test_now_ns() - start_ns, 90ull * MS, 5000ull * MS);
+    assert_int_equal(fixture.cancelled, 1);
+    client_stream_close(call);
+    fixture_close(&fixture);
+}
+
 static void waiting_put_fiber(void *argument)
 {
     struct fixture *fixture = argument;
@@ -451,6 +478,19 @@ FIBER_TEST(a_stopping_port_lets_calls_end_and_cancels_those_that_do_not)
     arena_finish(&fixture.arena);
 }
 
+FIBER_TEST(a_stopping_port_does_not_wait_for_idle_clients)
+{
+    (void)root, (void)context;
+    static struct fixture fixture;
+    fixture_open(&fixture);
+    assert_int_equal(put_key(&fixture, "hello"), STATUS_OK);
+    uint64_t start_ns = test_now_ns();
+    serve_stop(fixture.serve, start_ns + 20000ull * MS);
+    assert_true(test_now_ns() - start_ns < 10000ull * MS);
+    client_destroy(fixture.client);
+    arena_finish(&fixture.arena);
+}
+
 /* --- streams -------------------------------------------------------------------------------------
  */
 
@@ -518,17 +558,27 @@ FIBER_TEST(a_slow_reader_holds_its_sender_and_nobody_else)
 
 struct sender {
     struct client_stream *stream;
-    unsigned count;
+    unsigned count, sent;
 };
+
+/* Until it is held: neither side of the stream has room left. */
+static void wait_for_stall(const struct sender *sender)
+{
+    unsigned before = UINT32_MAX;
+    while (sender->sent != before || sender->sent == 0) {
+        before = sender->sent;
+        assert_int_equal(fiber_sleep_ns(20ull * MS), STATUS_OK);
+    }
+}
 
 static void sender_fiber(void *argument)
 {
-    const struct sender *sender = argument;
+    struct sender *sender = argument;
     static uint8_t bytes[8000];
     Unum__V1__ExecRequest request = UNUM__V1__EXEC_REQUEST__INIT;
     request.input.data = bytes;
     request.input.len = sizeof bytes;
-    for (unsigned i = 0; i < sender->count; i++)
+    for (; sender->sent < sender->count; sender->sent++)
         assert_int_equal(client_stream_send(sender->stream, &request.base), STATUS_OK);
     client_stream_half_close(sender->stream);
 }
@@ -547,6 +597,8 @@ FIBER_TEST(both_sides_of_a_stream_may_send_more_than_is_buffered)
     struct scope scope;
     scope_init(&scope, fiber_scope());
     test_spawn(&scope, sender_fiber, &sender);
+    wait_for_stall(&sender);
+    assert_true(sender.sent < MESSAGES / 2);
     unsigned received = 0;
     enum status status = STATUS_OK;
     while (status == STATUS_OK) {
@@ -833,7 +885,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_is_answered_and_an_error_keeps_its_sentence),
         cmocka_unit_test(a_passed_deadline_ends_the_call_on_both_sides),
+        cmocka_unit_test(a_deadline_is_kept_by_the_port_when_the_client_does_not),
         cmocka_unit_test(a_client_that_goes_away_cancels_its_calls),
+        cmocka_unit_test(a_stopping_port_does_not_wait_for_idle_clients),
         cmocka_unit_test(hundreds_of_calls_run_at_once_on_one_connection),
         cmocka_unit_test(a_repeated_write_carries_the_same_session_and_sequence),
         cmocka_unit_test(a_client_finds_a_port_that_was_started_anew),

@@ -256,6 +256,28 @@ static void a_slow_reader_makes_the_sender_busy_and_then_writable(void **state)
     pair_finish(&pair);
 }
 
+static void all_calls_of_a_connection_share_a_maximum_of_waiting_output(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    pair_init(&pair);
+    uint8_t *large = calloc(1, LIMIT_MESSAGE_BYTES_MAX);
+    assert_non_null(large);
+    struct grpc_call *calls[3];
+    for (int i = 0; i < 3; i++) {
+        calls[i] = start(&pair, "/a.B/C");
+        assert_int_equal(grpc_call_send(calls[i], bytes_of(large, 3 << 20)),
+                         i < 2 ? STATUS_OK : STATUS_BUSY);
+    }
+    settle(&pair);
+    assert_int_equal(pair.client.writable, 1);
+    assert_int_equal(grpc_call_send(calls[2], bytes_of(large, 3 << 20)), STATUS_OK);
+    settle(&pair);
+    assert_int_equal(pair.server.messages, 3);
+    free(large);
+    pair_finish(&pair);
+}
+
 static void the_largest_message_passes_and_a_larger_one_is_refused(void **state)
 {
     (void)state;
@@ -629,6 +651,65 @@ static void a_request_that_is_not_grpc_is_refused_by_its_http_status(void **stat
     check_request("user-agent", agent, "200", "8");
 }
 
+static ssize_t read_never(nghttp2_session *session, int32_t stream_id, uint8_t *bytes, size_t size,
+                          uint32_t *flags, nghttp2_data_source *source, void *user)
+{
+    (void)session, (void)stream_id, (void)bytes, (void)size, (void)flags, (void)source, (void)user;
+    return NGHTTP2_ERR_DEFERRED;
+}
+
+static int on_reset(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    (void)session;
+    unsigned *resets = user;
+    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code == NGHTTP2_NO_ERROR)
+        ++*resets;
+    return 0;
+}
+
+static void a_client_that_goes_on_sending_after_the_answer_is_asked_to_stop(void **state)
+{
+    (void)state;
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_session *session;
+    unsigned resets = 0;
+    assert_int_equal(nghttp2_session_callbacks_new(&callbacks), 0);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_reset);
+    assert_int_equal(nghttp2_session_client_new(&session, callbacks, &resets), 0);
+    static const char *const headers[][2] = { { ":method", "POST" },
+                                              { ":scheme", "http" },
+                                              { ":path", "/a.B/C" },
+                                              { ":authority", "x" },
+                                              { "content-type", "application/grpc" } };
+    nghttp2_nv values[5];
+    for (size_t i = 0; i < 5; i++)
+        values[i] = (nghttp2_nv) { .name = (uint8_t *)(uintptr_t)headers[i][0],
+                                   .value = (uint8_t *)(uintptr_t)headers[i][1],
+                                   .namelen = strlen(headers[i][0]),
+                                   .valuelen = strlen(headers[i][1]) };
+    nghttp2_data_provider provider = { .read_callback = read_never };
+    assert_int_equal(nghttp2_submit_settings(session, 0, NULL, 0), 0);
+    assert_true(nghttp2_submit_request(session, NULL, values, 5, &provider, NULL) > 0);
+    struct side side = { 0 };
+    side.connection = connection_of(&side, true);
+    const uint8_t *out;
+    ssize_t size;
+    while ((size = nghttp2_session_mem_send(session, &out)) > 0)
+        assert_int_equal(grpc_receive(side.connection, out, (size_t)size, NULL), STATUS_OK);
+    assert_int_equal(side.called, 1);
+    grpc_call_finish(side.last, GRPC_NOT_FOUND, "none");
+    static uint8_t bytes[CHUNK_BYTES];
+    size_t used = 0;
+    assert_int_equal(grpc_output(side.connection, bytes, sizeof bytes, &used), STATUS_OK);
+    assert_int_equal(nghttp2_session_mem_recv(session, bytes, used), (int)used);
+    assert_int_equal(resets, 1);
+    assert_int_equal(side.ended, 1);
+    assert_int_equal(side.status, GRPC_NOT_FOUND);
+    nghttp2_session_del(session);
+    nghttp2_session_callbacks_del(callbacks);
+    grpc_connection_destroy(side.connection);
+}
+
 static void every_content_type_of_grpc_is_accepted(void **state)
 {
     (void)state;
@@ -754,6 +835,7 @@ int main(void)
         cmocka_unit_test(an_error_arrives_with_its_sentence_even_with_strange_characters),
         cmocka_unit_test(an_answer_before_the_client_has_finished_ends_the_call_on_both_sides),
         cmocka_unit_test(a_slow_reader_makes_the_sender_busy_and_then_writable),
+        cmocka_unit_test(all_calls_of_a_connection_share_a_maximum_of_waiting_output),
         cmocka_unit_test(the_largest_message_passes_and_a_larger_one_is_refused),
         cmocka_unit_test(a_call_that_is_held_stops_its_sender_at_the_window),
         cmocka_unit_test(a_cancelled_call_ends_on_both_sides),
@@ -766,6 +848,7 @@ int main(void)
         cmocka_unit_test(a_peer_that_does_not_speak_http2_is_told_apart_by_a_sentence),
         cmocka_unit_test(a_compressed_an_oversized_and_a_cut_message_are_each_refused_by_name),
         cmocka_unit_test(a_request_that_is_not_grpc_is_refused_by_its_http_status),
+        cmocka_unit_test(a_client_that_goes_on_sending_after_the_answer_is_asked_to_stop),
         cmocka_unit_test(every_content_type_of_grpc_is_accepted),
         cmocka_unit_test(timeouts_are_rounded_down_by_little),
         cmocka_unit_test(messages_of_a_status_survive_percent_encoding_of_every_byte),
