@@ -181,6 +181,7 @@ enum status replica_host_start(struct replica_host *host, struct error *error)
     };
     enum status status = replica_open(host, &group, &host->directory, error);
     if (status == STATUS_OK) status = replica_wait_ready(host->directory, error);
+    if (status == STATUS_OK) status = host_note_journal(host, error);
     if (status == STATUS_OK) status = groups_reconcile(host, error);
     if (status == STATUS_OK) status = wait_all_ready(host, error);
     if (status == STATUS_OK) status = scope_spawn(&host->scope, "groups", groups_fiber, host);

@@ -1,7 +1,5 @@
 #include "replica/internal.h"
 
-#include "store/superblock.h"
-
 #include <assert.h>
 #include <stdlib.h>
 
@@ -180,8 +178,7 @@ static void timer_fiber(void *argument)
  */
 
 /* Is this our folder? A new one becomes ours. */
-static enum status check_superblock(struct replica_host *host, struct superblock *ret_superblock,
-                                    struct error *error)
+static enum status check_superblock(struct replica_host *host, struct error *error)
 {
     struct disk *disk = host->options.disk;
     enum status status = superblock_lock(disk, error);
@@ -193,7 +190,7 @@ static enum status check_superblock(struct replica_host *host, struct superblock
     struct superblock found;
     status = superblock_read(disk, &found, error);
     if (status == STATUS_NOT_FOUND) {
-        *ret_superblock = wanted;
+        host->superblock = wanted;
         return superblock_write(disk, &wanted, error);
     }
     if (status != STATUS_OK) return status;
@@ -204,42 +201,28 @@ static enum status check_superblock(struct replica_host *host, struct superblock
         !id_equal(&found.disk_incarnation, &wanted.disk_incarnation)) {
         return error_set(error, STATUS_CONFLICT, "the folder belongs to another machine or disk");
     }
-    *ret_superblock = found;
+    host->superblock = found;
     return STATUS_OK;
 }
 
-/* Once there was a journal, its absence is damage and not a first start. */
-static enum status check_journal_there(struct replica_host *host, struct error *error)
+static enum status open_journal(struct replica_host *host, struct error *error)
 {
-    struct disk_entry *entry = calloc(1, sizeof *entry);
-    if (entry == NULL) return STATUS_NO_MEMORY;
-    size_t count = 0;
-    enum status status =
-        host->options.disk->list(host->options.disk, JOURNAL_FOLDER, entry, 1, &count);
-    free(entry);
-    if (status == STATUS_FULL || (status == STATUS_OK && count > 0)) return STATUS_OK;
-    if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
-        return error_set(error, status, "the journal's folder can't be read (%s)",
-                         status_name(status));
-    }
-    return error_set(error, STATUS_CORRUPT,
-                     "the journal is missing: put the folder back from a copy");
+    struct journal_options options = {
+        .folder = JOURNAL_FOLDER,
+        .segment_bytes = host->options.journal_segment_bytes,
+        .total_bytes_max = host->options.journal_bytes_max,
+        .disk_incarnation = host->options.disk_incarnation,
+        .must_exist = (host->superblock.flags & SUPERBLOCK_JOURNAL_MADE) != 0,
+    };
+    return journal_open(host->options.disk, &options, &host->journal, error);
 }
 
-static enum status open_journal(struct replica_host *host, struct superblock *superblock,
-                                struct error *error)
+enum status host_note_journal(struct replica_host *host, struct error *error)
 {
-    bool made = (superblock->flags & SUPERBLOCK_JOURNAL_MADE) != 0;
-    enum status status = made ? check_journal_there(host, error) : STATUS_OK;
-    if (status != STATUS_OK) return status;
-    struct journal_options options = { .folder = JOURNAL_FOLDER,
-                                       .segment_bytes = host->options.journal_segment_bytes,
-                                       .total_bytes_max = host->options.journal_bytes_max,
-                                       .disk_incarnation = host->options.disk_incarnation };
-    status = journal_open(host->options.disk, &options, &host->journal, error);
-    if (status != STATUS_OK || made) return status;
-    superblock->flags |= SUPERBLOCK_JOURNAL_MADE;
-    return superblock_write(host->options.disk, superblock, error);
+    bool noted = (host->superblock.flags & SUPERBLOCK_JOURNAL_MADE) != 0;
+    if (noted || journal_figures(host->journal).flushes == 0) return STATUS_OK;
+    host->superblock.flags |= SUPERBLOCK_JOURNAL_MADE;
+    return superblock_write(host->options.disk, &host->superblock, error);
 }
 
 /* RocksDB opens and recovers: on a worker, for it blocks. */
@@ -261,14 +244,13 @@ static void open_store(void *argument)
 
 static enum status open_disk(struct replica_host *host, struct error *error)
 {
-    struct superblock superblock;
-    enum status status = check_superblock(host, &superblock, error);
+    enum status status = check_superblock(host, error);
     if (status != STATUS_OK) return status;
     struct store_opening opening = { .host = host, .error = error };
     status = worker_run(host->options.reactor, open_store, &opening);
     if (status == STATUS_OK) status = opening.status;
     if (status != STATUS_OK) return error_wrap(error, status, "the store");
-    status = open_journal(host, &superblock, error);
+    status = open_journal(host, error);
     if (status != STATUS_OK) return error_wrap(error, status, "the journal");
     return STATUS_OK;
 }

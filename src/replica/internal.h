@@ -19,6 +19,7 @@
 #include "replica/replica.h"
 #include "replica/transport.h"
 #include "store/journal.h"
+#include "store/superblock.h"
 
 #include <bsd/sys/tree.h>
 #include <sys/queue.h>
@@ -128,6 +129,7 @@ struct replica_host {
     struct replica_host_options options;
     struct scope scope;
     uint64_t replica_id;
+    struct superblock superblock;
     struct journal *journal;
     struct store *store;
     struct random_seeded jitter; /* for consensus; seeded once */
@@ -169,6 +171,8 @@ RB_PROTOTYPE(replica_deadline_tree, replica, by_deadline, )
 /* --- host.c --- */
 /* Fail-stop: every waiter gets STATUS_IO, every fiber ends. The first reason is kept. */
 void host_stop(struct replica_host *host, enum status status, const struct error *error);
+/* The journal was flushed for the first time: from now on its absence is damage. Suspends. */
+MUST_USE enum status host_note_journal(struct replica_host *host, struct error *error);
 bool host_is_running(const struct replica_host *host);
 uint64_t host_now_ns(struct replica_host *host);
 /* Set the replica's timer anew from what consensus and its machine wait for. */

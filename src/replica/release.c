@@ -5,8 +5,6 @@
  * idle machine pays nothing. */
 #include "replica/internal.h"
 
-#include "store/superblock.h"
-
 enum {
     PRESSURE_FLUSH_PERMILLE = 500,
     PRESSURE_BUSY_PERMILLE = 900,

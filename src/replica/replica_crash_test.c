@@ -6,7 +6,7 @@
  * next life must hold every acknowledged line once, in the order of the replies; every request is
  * then sent again, with the reply of before, and the running hash at each index must be that of the
  * first life. A small store is flushed, and the journal released, in the middle of it. */
-#include "replica/world.h"
+#include "sim/replica_world.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

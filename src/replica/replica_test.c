@@ -1,8 +1,8 @@
 /* A replica host keeps what it answered, applies each request once, and goes on in computer time.
  *
- * Method: lives of one machine on a simulated disk under virtual time (src/replica/world.h):
+ * Method: lives of one machine on a simulated disk under virtual time (sim/replica_world.h):
  * propose lines to a ledger, end the life in some way, and look what the next one finds. */
-#include "replica/world.h"
+#include "sim/replica_world.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -516,6 +516,31 @@ static void a_full_disk_refuses_and_loses_nothing(void **state)
     simulate(full_main);
 }
 
+static void missing_main(struct world *world)
+{
+    must_open(world);
+    must_propose(world, 0, 0, "one", NULL);
+    world_exit(world);
+    static struct disk_entry entries[64];
+    struct disk *disk = &world->disk.disk;
+    size_t count;
+    assert_int_equal(disk->list(disk, "journal", entries, 64, &count), STATUS_OK);
+    for (size_t i = 0; i < count; i++) {
+        char path[DISK_PATH_BYTES_MAX + 1];
+        snprintf(path, sizeof path, "journal/%.200s", entries[i].name);
+        assert_int_equal(disk->remove(disk, path), STATUS_OK);
+    }
+    struct error error = { 0 };
+    assert_int_equal(world_open(world, &error), STATUS_CORRUPT);
+    print_message("[ %s ]\n", error.text);
+}
+
+static void a_journal_that_is_gone_is_no_first_start(void **state)
+{
+    (void)state;
+    simulate(missing_main);
+}
+
 static void second_main(struct world *world)
 {
     must_open(world);
@@ -605,6 +630,7 @@ int main(void)
         cmocka_unit_test(a_removed_group_is_gone_with_its_state),
         cmocka_unit_test(a_failed_sync_stops_the_host),
         cmocka_unit_test(a_full_disk_refuses_and_loses_nothing),
+        cmocka_unit_test(a_journal_that_is_gone_is_no_first_start),
         cmocka_unit_test(a_folder_serves_one_daemon_and_one_machine),
         cmocka_unit_test(a_deadline_ends_the_wait_and_not_the_request),
         cmocka_unit_test(the_journal_forgets_what_the_store_holds),

@@ -5,8 +5,6 @@
  * entries are applied while the next flush is under way. */
 #include "replica/internal.h"
 
-#include "store/superblock.h"
-
 #include <assert.h>
 
 enum {

@@ -4,8 +4,8 @@
  * The ledger (kind "ledger") keeps a numbered line per command and answers "NUMBER LINE". Commands
  * "ring MS" set an alarm at MS of computer time after the entry's; when it is due the line "rang"
  * is written. "answer N" is answered with N bytes. */
-#ifndef UNUM_REPLICA_WORLD_H
-#define UNUM_REPLICA_WORLD_H
+#ifndef UNUM_SIM_REPLICA_WORLD_H
+#define UNUM_SIM_REPLICA_WORLD_H
 
 #include "replica/internal.h"
 #include "sim/disk.h"

@@ -1,4 +1,4 @@
-#include "replica/world.h"
+#include "sim/replica_world.h"
 
 #include "sim/wait.h"
 
