@@ -13,10 +13,11 @@ static int add_jobs(struct cli *cli, Unum__V1__ApplyRequest *request, const stru
         for (size_t k = 0; k < request->n_jobs; k++)
             if (strcmp(list->jobs[i]->name, request->jobs[k]->name) == 0)
                 return cli_fail(cli, "the job %s is given twice", list->jobs[i]->name);
-    Unum__V1__Job **jobs = arena_take(&cli->arena, (request->n_jobs + list->count) * sizeof *jobs);
+    Unum__V1__Job **jobs =
+        arena_take(&cli->arena, (request->n_jobs + list->count) * sizeof(void *));
     if (jobs == NULL) return cli_fail(cli, "out of memory");
-    if (request->n_jobs > 0) memcpy(jobs, request->jobs, request->n_jobs * sizeof *jobs);
-    memcpy(jobs + request->n_jobs, list->jobs, list->count * sizeof *jobs);
+    if (request->n_jobs > 0) memcpy(jobs, request->jobs, request->n_jobs * sizeof(void *));
+    memcpy(jobs + request->n_jobs, list->jobs, list->count * sizeof(void *));
     request->jobs = jobs;
     request->n_jobs += list->count;
     return CLI_DONE;

@@ -8,7 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { KEYS_MAX = 24, PATH_BYTES_MAX = JOB_FIELD_BYTES_MAX };
+enum { CPU_MILLI_MAX = 1024 * 1000, KEYS_MAX = 24, PATH_BYTES_MAX = JOB_FIELD_BYTES_MAX };
 
 struct loader {
     const char *name; /* of the file */
@@ -118,7 +118,7 @@ static enum status load_number(struct loader *loader, const struct yaml_node *no
 static enum status load_u32(struct loader *loader, const struct yaml_node *node,
                             uint32_t *ret_value)
 {
-    uint64_t value;
+    uint64_t value = 0;
     enum status status = load_number(loader, node, UINT32_MAX, &value);
     if (status == STATUS_OK) *ret_value = (uint32_t)value;
     return status;
@@ -146,7 +146,7 @@ static enum status load_size(struct loader *loader, const struct yaml_node *node
 static enum status load_positive_duration(struct loader *loader, const struct yaml_node *node,
                                           uint64_t *ret_ms)
 {
-    uint64_t ms;
+    uint64_t ms = 0;
     enum status status = load_duration(loader, node, &ms);
     if (status != STATUS_OK) return status;
     if (ms == 0) return refuse(loader, node, "must be more than 0");
@@ -157,7 +157,7 @@ static enum status load_positive_duration(struct loader *loader, const struct ya
 static enum status load_positive_u32(struct loader *loader, const struct yaml_node *node,
                                      uint32_t *ret_value)
 {
-    uint32_t value;
+    uint32_t value = 0;
     enum status status = load_u32(loader, node, &value);
     if (status != STATUS_OK) return status;
     if (value == 0) return refuse(loader, node, "must be more than 0");
@@ -168,7 +168,7 @@ static enum status load_positive_u32(struct loader *loader, const struct yaml_no
 static enum status load_positive_size(struct loader *loader, const struct yaml_node *node,
                                       uint64_t *ret_bytes)
 {
-    uint64_t size;
+    uint64_t size = 0;
     enum status status = load_size(loader, node, &size);
     if (status != STATUS_OK) return status;
     if (size == 0) return refuse(loader, node, "must be more than 0");
@@ -223,8 +223,8 @@ static enum status load_texts(struct loader *loader, const struct yaml_node *nod
 static enum status load_cpu(struct loader *loader, const struct yaml_node *node, void *target)
 {
     Unum__V1__Resources *resources = target;
-    uint64_t milli;
-    if (parse_cpu_milli(scalar_of(node), 1024 * 1000, &milli) != STATUS_OK)
+    uint64_t milli = 0;
+    if (parse_cpu_milli(scalar_of(node), CPU_MILLI_MAX, &milli) != STATUS_OK)
         return refuse(loader, node,
                       "must be a number of cores like 0.5, 2 or 250m, at most 1024, is \"%.40s\"",
                       scalar_of(node));
@@ -240,7 +240,7 @@ static enum status load_memory(struct loader *loader, const struct yaml_node *no
 
 static enum status load_processes(struct loader *loader, const struct yaml_node *node, void *target)
 {
-    uint32_t processes;
+    uint32_t processes = 0;
     enum status status = load_positive_u32(loader, node, &processes);
     if (status == STATUS_OK) ((Unum__V1__Resources *)target)->processes = processes;
     return status;
@@ -262,7 +262,7 @@ static const char *const policies[] = { "permanent", "transient", "temporary" };
 
 static enum status load_policy(struct loader *loader, const struct yaml_node *node, void *target)
 {
-    unsigned policy;
+    unsigned policy = 0;
     enum status status = load_choice(loader, node, policies, 3, &policy);
     if (status == STATUS_OK)
         ((Unum__V1__Restart *)target)->policy = (Unum__V1__Restart__Policy)policy;
@@ -354,6 +354,7 @@ static enum status load_http(struct loader *loader, const struct yaml_node *node
     enum status status = set_probe_kind(loader, node, probe, UNUM__V1__PROBE__KIND__HTTP);
     if (status == STATUS_OK) status = load_text(loader, node, &text);
     if (status != STATUS_OK) return status;
+    assert(text != NULL);
     size_t size = strcspn(text, "/");
     if (text[size] == '/') {
         probe->path = arena_copy_text(loader->arena, text + size, strlen(text + size));
@@ -419,7 +420,7 @@ static enum status load_ready(struct loader *loader, const struct yaml_node *nod
     unum__v1__probe__init(probe);
     ((Unum__V1__Job *)target)->ready = probe;
     if (node->kind == YAML_SCALAR) {
-        unsigned choice;
+        unsigned choice = 0;
         enum status status = load_choice(loader, node, words, 2, &choice);
         if (status == STATUS_OK) probe->kind = (Unum__V1__Probe__Kind)choice;
         return status;
@@ -430,7 +431,7 @@ static enum status load_ready(struct loader *loader, const struct yaml_node *nod
 static enum status load_network(struct loader *loader, const struct yaml_node *node, void *target)
 {
     static const char *const words[] = { "host", "private" };
-    unsigned choice;
+    unsigned choice = 0;
     enum status status = load_choice(loader, node, words, 2, &choice);
     if (status == STATUS_OK) ((Unum__V1__Job *)target)->private_network = choice == 1;
     return status;
@@ -485,7 +486,7 @@ static enum status load_ports(struct loader *loader, const struct yaml_node *nod
     Unum__V1__Job *job = target;
     enum status status = check_is_map(loader, node, "http: 8081+");
     if (status != STATUS_OK) return status;
-    job->ports = arena_take(loader->arena, node->count * sizeof *job->ports);
+    job->ports = arena_take(loader->arena, node->count * sizeof(void *));
     if (job->ports == NULL) return STATUS_NO_MEMORY;
     for (const struct yaml_node *key = node->first; key != NULL; key = key->next->next) {
         size_t used = path_enter(loader, key->text);
@@ -503,7 +504,7 @@ static enum status load_environment(struct loader *loader, const struct yaml_nod
     Unum__V1__Job *job = target;
     enum status status = check_is_map(loader, node, "NAME: value");
     if (status != STATUS_OK) return status;
-    job->environment = arena_take(loader->arena, node->count * sizeof *job->environment);
+    job->environment = arena_take(loader->arena, node->count * sizeof(void *));
     if (job->environment == NULL) return STATUS_NO_MEMORY;
     for (const struct yaml_node *key = node->first; key != NULL; key = key->next->next) {
         size_t used = path_enter(loader, key->text);
@@ -524,7 +525,7 @@ static enum status load_labels(struct loader *loader, const struct yaml_node *no
     Unum__V1__Job *job = target;
     enum status status = check_is_map(loader, node, "tier: front");
     if (status != STATUS_OK) return status;
-    job->labels = arena_take(loader->arena, node->count * sizeof *job->labels);
+    job->labels = arena_take(loader->arena, node->count * sizeof(void *));
     if (job->labels == NULL) return STATUS_NO_MEMORY;
     for (const struct yaml_node *key = node->first; key != NULL; key = key->next->next) {
         size_t used = path_enter(loader, key->text);
@@ -545,7 +546,7 @@ static enum status load_scratch(struct loader *loader, const struct yaml_node *n
     Unum__V1__Job *job = target;
     enum status status = check_is_map(loader, node, "/tmp: 16Mi");
     if (status != STATUS_OK) return status;
-    job->scratch = arena_take(loader->arena, node->count * sizeof *job->scratch);
+    job->scratch = arena_take(loader->arena, node->count * sizeof(void *));
     if (job->scratch == NULL) return STATUS_NO_MEMORY;
     for (const struct yaml_node *key = node->first; key != NULL; key = key->next->next) {
         size_t used = path_enter(loader, key->text);
@@ -597,7 +598,7 @@ static enum status load_files(struct loader *loader, const struct yaml_node *nod
     Unum__V1__Job *job = target;
     enum status status = check_is_map(loader, node, "/etc/web.conf: content");
     if (status != STATUS_OK) return status;
-    job->files = arena_take(loader->arena, node->count * sizeof *job->files);
+    job->files = arena_take(loader->arena, node->count * sizeof(void *));
     if (job->files == NULL) return STATUS_NO_MEMORY;
     for (const struct yaml_node *key = node->first; key != NULL; key = key->next->next) {
         size_t used = path_enter(loader, key->text);
@@ -627,7 +628,7 @@ static enum status load_project(struct loader *loader, const struct yaml_node *n
 
 static enum status load_count(struct loader *loader, const struct yaml_node *node, void *target)
 {
-    uint64_t count;
+    uint64_t count = 0;
     enum status status = load_number(loader, node, JOB_COUNT_MAX, &count);
     if (status == STATUS_OK) ((Unum__V1__Job *)target)->count = (uint32_t)count;
     return status;
@@ -718,12 +719,13 @@ enum status job_yaml_load(const char *name, struct bytes bytes, struct arena *ar
                          "command:",
                          name);
     struct loader loader = { .name = name, .arena = arena, .error = error };
-    struct job_list list = { .jobs = arena_take(arena, documents->count * sizeof *list.jobs) };
+    struct job_list list = { .jobs = arena_take(arena, documents->count * sizeof(void *)) };
     if (list.jobs == NULL) return STATUS_NO_MEMORY;
     for (size_t i = 0; i < documents->count; i++) {
         Unum__V1__Job *job = NULL;
         status = load_job(&loader, documents->items[i], &job);
         if (status != STATUS_OK) return status;
+        assert(job != NULL);
         for (size_t k = 0; k < list.count; k++) {
             if (strcmp(list.jobs[k]->name, job->name) != 0 ||
                 strcmp(list.jobs[k]->project, job->project) != 0)

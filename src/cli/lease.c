@@ -17,7 +17,7 @@ static const struct option_spec options[] = {
 static char *space_of(struct cli *cli)
 {
     const char *space = cli_value(cli, "space");
-    return (char *)(uintptr_t)(space == NULL ? "" : space);
+    return (char *)(space == NULL ? "" : space);
 }
 
 static int take_id(struct cli *cli, uint64_t *ret_id)

@@ -46,7 +46,7 @@ static enum status show_stream(struct cli *cli, const struct logs_options *show,
 {
     Unum__V1__LogsRequest request = UNUM__V1__LOGS_REQUEST__INIT;
     struct client_stream *stream;
-    request.name = (char *)(uintptr_t)show->name;
+    request.name = (char *)show->name;
     request.follow = show->follow;
     request.lines = show->lines;
     enum status status = call_stream(cli, "Computer/Logs", &request.base, true, &stream, error);

@@ -71,7 +71,7 @@ static int keep(struct cli *cli, const struct option_spec *option, const char *v
         cli->address = value;
     } else if (strcmp(option->name, "help") == 0) {
         cli->help = true;
-    } else if (strcmp(option->name, "output") == 0) {
+    } else if (value != NULL && strcmp(option->name, "output") == 0) {
         if (strcmp(value, "json") != 0 && strcmp(value, "text") != 0)
             return cli_usage(cli, "--output must be text or json, is \"%s\"", value);
         cli->json = strcmp(value, "json") == 0;

@@ -119,7 +119,7 @@ const char *cli_format_size(struct cli *cli, uint64_t size_bytes)
     if (size_bytes < 1024) return cli_format(cli, "%" PRIu64, size_bytes);
     unsigned unit = 1;
     uint64_t scaled = size_bytes;
-    for (; unit < 4 && scaled >= 1024 * 1024; unit++) scaled /= 1024;
+    for (; unit < 4 && scaled >= UINT64_C(1024) * 1024; unit++) scaled /= 1024;
     uint64_t tenths = scaled * 10 / 1024;
     if (tenths >= 1000) return cli_format(cli, "%" PRIu64 "%s", tenths / 10, units[unit]);
     return cli_format(cli, "%" PRIu64 ".%" PRIu64 "%s", tenths / 10, tenths % 10, units[unit]);

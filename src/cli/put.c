@@ -23,10 +23,9 @@ static int run(struct cli *cli)
     if (strcmp(cli->arguments[1], "-") == 0 &&
         cli_read_file(cli, "-", LIMIT_VALUE_BYTES_MAX, &value, &error) != STATUS_OK)
         return cli_fail_with(cli, &error);
-    if (cli_value(cli, "space") != NULL) request.space = (char *)(uintptr_t)cli_value(cli, "space");
+    if (cli_value(cli, "space") != NULL) request.space = (char *)cli_value(cli, "space");
     request.key = range_bytes(cli->arguments[0]);
-    request.value =
-        (ProtobufCBinaryData) { .len = value.size, .data = (uint8_t *)(uintptr_t)value.data };
+    request.value = (ProtobufCBinaryData) { .len = value.size, .data = (uint8_t *)value.data };
     request.return_previous = cli_flag(cli, "previous");
     if (call_unary(cli, CLIENT_WRITE, "Registry/Put", &request.base,
                    &unum__v1__put_response__descriptor, &response, &error) != STATUS_OK)

@@ -6,7 +6,7 @@
 
 ProtobufCBinaryData range_bytes(const char *text)
 {
-    return (ProtobufCBinaryData) { .len = strlen(text), .data = (uint8_t *)(uintptr_t)text };
+    return (ProtobufCBinaryData) { .len = strlen(text), .data = (uint8_t *)text };
 }
 
 /* The first key behind all that begin with PREFIX. */
@@ -23,19 +23,19 @@ static int end_of_prefix(struct cli *cli, struct key_range *range)
     }
     struct bytes end = arena_copy(&cli->arena, bytes_of(range->key.data, size));
     if (end.data == NULL) return cli_fail(cli, "out of memory");
-    uint8_t *last = (uint8_t *)(uintptr_t)end.data + size - 1;
+    uint8_t *last = (uint8_t *)end.data + size - 1;
     (*last)++;
-    range->end = (ProtobufCBinaryData) { .len = size, .data = (uint8_t *)(uintptr_t)end.data };
+    range->end = (ProtobufCBinaryData) { .len = size, .data = (uint8_t *)end.data };
     return CLI_DONE;
 }
 
 int range_take(struct cli *cli, struct key_range *ret_range)
 {
-    struct key_range range = { .space = (char *)(uintptr_t) "" };
+    struct key_range range = { .space = (char *)"" };
     const char *end = cli_value(cli, "range");
     bool prefix = cli_flag(cli, "prefix");
     const char *space = cli_value(cli, "space");
-    if (space != NULL) range.space = (char *)(uintptr_t)space;
+    if (space != NULL) range.space = (char *)space;
     if (prefix && end != NULL)
         return cli_usage(cli, "only one of --prefix and --range can be asked");
     if (cli->argument_count == 0 && !prefix) return cli_usage(cli, "needs a KEY, or --prefix");

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { CPU_MILLI_MAX = 1024 * 1000 };
+
 static const struct option_spec options[] = {
     { "name", 0, "NAME", "of the job (default: the program's)" },
     { "count", 0, "N", "how many tasks (default: 1)" },
@@ -36,7 +38,8 @@ static const char *name_of_program(struct cli *cli, const char *program)
         if (c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
         bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
         if (!plain && (used == 0 || name[used - 1] == '-')) continue;
-        name[used++] = plain ? c : '-';
+        if (!plain) c = '-';
+        name[used++] = c;
     }
     while (used > 0 && name[used - 1] == '-') used--;
     name[used] = '\0';
@@ -47,7 +50,7 @@ static int take_resources(struct cli *cli, Unum__V1__Job *job)
 {
     Unum__V1__Resources *resources = job->resources;
     const char *cpu = cli_value(cli, "cpu");
-    if (cpu != NULL && parse_cpu_milli(cpu, 1024 * 1000, &resources->cpu_milli) != STATUS_OK)
+    if (cpu != NULL && parse_cpu_milli(cpu, CPU_MILLI_MAX, &resources->cpu_milli) != STATUS_OK)
         return cli_usage(cli, "--cpu must be a number of cores like 0.5, 2 or 250m, is \"%s\"",
                          cpu);
     resources->cpu_unreserved = cpu != NULL && resources->cpu_milli == 0;
@@ -62,12 +65,12 @@ static int take_resources(struct cli *cli, Unum__V1__Job *job)
 static char *copy(struct cli *cli, const char *text, size_t size)
 {
     char *kept = arena_copy_text(&cli->arena, text, size);
-    return kept == NULL ? (char *)(uintptr_t) "" : kept;
+    return kept == NULL ? (char *)"" : kept;
 }
 
 static int take_ports(struct cli *cli, Unum__V1__Job *job)
 {
-    job->ports = arena_take(&cli->arena, CLI_VALUES_MAX * sizeof *job->ports);
+    job->ports = arena_take(&cli->arena, CLI_VALUES_MAX * sizeof(void *));
     if (job->ports == NULL) return cli_fail(cli, "out of memory");
     const char *text;
     while ((text = cli_value_at(cli, "port", job->n_ports)) != NULL) {
@@ -86,7 +89,7 @@ static int take_ports(struct cli *cli, Unum__V1__Job *job)
 
 static int take_environment(struct cli *cli, Unum__V1__Job *job)
 {
-    job->environment = arena_take(&cli->arena, CLI_VALUES_MAX * sizeof *job->environment);
+    job->environment = arena_take(&cli->arena, CLI_VALUES_MAX * sizeof(void *));
     if (job->environment == NULL) return cli_fail(cli, "out of memory");
     const char *text;
     while ((text = cli_value_at(cli, "env", job->n_environment)) != NULL) {
@@ -108,7 +111,7 @@ static int take_environment(struct cli *cli, Unum__V1__Job *job)
 
 static int take_scratch(struct cli *cli, Unum__V1__Job *job)
 {
-    job->scratch = arena_take(&cli->arena, CLI_VALUES_MAX * sizeof *job->scratch);
+    job->scratch = arena_take(&cli->arena, CLI_VALUES_MAX * sizeof(void *));
     if (job->scratch == NULL) return cli_fail(cli, "out of memory");
     const char *text;
     while ((text = cli_value_at(cli, "scratch", job->n_scratch)) != NULL) {

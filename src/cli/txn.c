@@ -29,7 +29,8 @@ static int split(struct cli *cli, const char *option, const char *text, char *wo
         if (*p == '\0') break;
         if (count == WORDS_MAX)
             return cli_usage(cli, "--%s: more words than expected: %s", option, text);
-        char quote = *p == '\'' || *p == '"' ? *p : '\0';
+        char quote = '\0';
+        if (*p == '\'' || *p == '"') quote = *p;
         char *word = quote != '\0' ? ++p : p;
         while (*p != '\0' && (quote != '\0' ? *p != quote : *p != ' ' && *p != '\t')) p++;
         if (quote != '\0' && *p == '\0')
@@ -73,7 +74,7 @@ static bool take_target(struct cli *cli, const char *text, Unum__V1__Compare *co
 static int take_condition(struct cli *cli, const char *text, Unum__V1__Compare *compare)
 {
     static const char *const signs[] = { "=", "!=", "<", ">" };
-    char *words[WORDS_MAX];
+    char *words[WORDS_MAX] = { NULL };
     size_t count = 0;
     int code = split(cli, "if", text, words, &count);
     if (code != CLI_DONE) return code;
@@ -168,7 +169,7 @@ static int take_operations(struct cli *cli, const char *option, Unum__V1__Operat
     if (count > LIMIT_TXN_OPERATIONS_MAX)
         return cli_usage(cli, "--%s can be given at most %d times", option,
                          (int)LIMIT_TXN_OPERATIONS_MAX);
-    Unum__V1__Operation **list = arena_take(&cli->arena, (count + 1) * sizeof *list);
+    Unum__V1__Operation **list = arena_take(&cli->arena, (count + 1) * sizeof(void *));
     if (list == NULL) return cli_fail(cli, "out of memory");
     for (size_t i = 0; i < count; i++) {
         list[i] = arena_take(&cli->arena, sizeof **list);
@@ -188,7 +189,7 @@ static int take_conditions(struct cli *cli, Unum__V1__TxnRequest *request)
     while (cli_value_at(cli, "if", count) != NULL) count++;
     if (count > LIMIT_TXN_OPERATIONS_MAX)
         return cli_usage(cli, "--if can be given at most %d times", (int)LIMIT_TXN_OPERATIONS_MAX);
-    request->compares = arena_take(&cli->arena, (count + 1) * sizeof *request->compares);
+    request->compares = arena_take(&cli->arena, (count + 1) * sizeof(void *));
     if (request->compares == NULL) return cli_fail(cli, "out of memory");
     for (; request->n_compares < count; request->n_compares++) {
         Unum__V1__Compare *compare = arena_take(&cli->arena, sizeof *compare);
@@ -228,7 +229,7 @@ static int prepare(struct cli *cli)
     if (request->n_success + request->n_failure == 0)
         return cli_usage(cli, "needs something to do: --then 'put KEY VALUE'");
     const char *space = cli_value(cli, "space");
-    if (space != NULL) request->space = (char *)(uintptr_t)space;
+    if (space != NULL) request->space = (char *)space;
     cli->prepared = request;
     return CLI_DONE;
 }

@@ -62,7 +62,7 @@ static enum status prepare(struct up *up, struct error *error)
         arguments[count++] = owner;
     }
     arguments[count] = NULL;
-    return process_run((char *const *)(uintptr_t)arguments, error);
+    return process_run((char *const *)arguments, error);
 }
 
 static enum status begin(struct up *up, struct error *error)
@@ -71,7 +71,7 @@ static enum status begin(struct up *up, struct error *error)
                                 "--",     "--dir", ".",        NULL };
     (void)snprintf(up->log, sizeof up->log, "%s/computer.log", up->folder);
     up->log_begin = process_open_log(up->log);
-    enum status status = process_start((char *const *)(uintptr_t)arguments, up->log,
+    enum status status = process_start((char *const *)arguments, up->log,
                                        !cli_flag(up->cli, "background"), &up->pid, error);
     return status == STATUS_OK ? process_remember(up->folder, up->pid, error) : status;
 }

@@ -118,6 +118,7 @@ static enum status take_scalar(struct loader *loader, const yaml_event_t *event)
     struct yaml_node *node = NULL;
     enum status status = take_node(loader, mark, YAML_SCALAR, &node);
     if (status != STATUS_OK) return status;
+    assert(node != NULL);
     node->quoted = !plain;
     node->text = arena_copy_text(loader->arena, text, size);
     node->text_size = size;

@@ -268,7 +268,7 @@ static void order_jobs(struct controller *controller)
     const struct controller_input *input = controller->input;
     uint32_t count = (uint32_t)input->job_count;
     for (uint32_t i = 0; i < count; i++) controller->service[i] = controller->by_name[i] = i;
-    void *jobs = (void *)(uintptr_t)input->jobs;
+    void *jobs = (void *)input->jobs;
     qsort_r(controller->service, count, sizeof(uint32_t), service_order, jobs);
     qsort_r(controller->by_name, count, sizeof(uint32_t), by_name_order, jobs);
 }

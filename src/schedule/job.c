@@ -127,7 +127,8 @@ static struct quoted quote(const char *text)
     size_t used = 0;
     for (; text[used] != '\0' && used < QUOTED_BYTES_MAX; used++) {
         unsigned char c = (unsigned char)text[used];
-        quoted.text[used] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+        quoted.text[used] = '?';
+        if (c >= 0x20 && c != 0x7f) quoted.text[used] = text[used];
     }
     if (text[used] != '\0')
         for (unsigned i = 0; i < 3; i++) quoted.text[used++] = '.';

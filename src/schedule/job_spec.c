@@ -86,7 +86,7 @@ static void expand_into(const struct expansion *expansion, const char *text, siz
 static enum status expand(const struct expansion *expansion, const char *text, size_t size,
                           size_t size_max_allowed, struct bytes *ret_bytes)
 {
-    if (memchr(text == NULL ? "" : text, '$', size) == NULL) {
+    if (size == 0 || memchr(text, '$', size) == NULL) {
         *ret_bytes = arena_copy(expansion->arena, bytes_of(text, size));
         if (size > 0 && ret_bytes->data == NULL) return STATUS_NO_MEMORY;
         return STATUS_OK;

@@ -308,7 +308,7 @@ static void the_launch_command_writes_the_files_and_becomes_the_program(void **s
     pid_t child = fork();
     if (child == 0) {
         (void)dup2(ends[1], 1);
-        execv(spec->launch[0], (char *const *)(uintptr_t)spec->launch);
+        execv(spec->launch[0], (char *const *)spec->launch);
         _exit(99);
     }
     close(ends[1]);
@@ -334,8 +334,8 @@ static void what_grows_too_long_by_substitution_is_refused(void **state)
     size_t size = JOB_FILES_BYTES_MAX;
     char *content = malloc(size);
     assert_non_null(content);
-    for (size_t i = 0; i + 6 <= size; i += 6) memcpy(content + i, "${job}", 6);
-    memset(content + size - size % 6, 'x', size % 6);
+    static const char part[] = "${job}";
+    for (size_t i = 0; i < size; i++) content[i] = part[i % 6];
     e.file.content.data = (uint8_t *)content;
     e.file.content.len = size;
     char name[] = "a-very-long-name-of-a-job-that-grows";
