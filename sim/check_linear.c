@@ -356,7 +356,7 @@ static void build(struct search *search, const struct check_linear_operation *op
         search->known_left++;
     }
     for (size_t i = 0; i < search->node_count; i++) order[i] = &search->nodes[i];
-    qsort(order, search->node_count, sizeof *order, compare_nodes);
+    qsort(order, search->node_count, sizeof(void *), compare_nodes);
     for (size_t i = 0; i < search->node_count; i++) {
         append(order[i]->operation->unknown ? &search->unknown : &search->known, order[i]);
     }
@@ -416,7 +416,7 @@ static enum status check_key(const struct check_linear_operation *operations, si
                              struct error *error)
 {
     struct search search = { 0 };
-    struct node **order = calloc(2 * count, sizeof *order);
+    struct node **order = calloc(2 * count, sizeof(void *));
     search.nodes = calloc(2 * count, sizeof *search.nodes);
     search.steps = calloc(count, sizeof *search.steps);
     uint64_t *seen = calloc(count, sizeof *seen);

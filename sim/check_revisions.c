@@ -142,7 +142,7 @@ static enum status check_reads(const struct check_linear_operation *operations, 
     for (size_t i = 0; i < count; i++) {
         if (has_revision(&operations[i])) list[used++] = &operations[i];
     }
-    qsort(list, used, sizeof *list, by_revision);
+    qsort(list, used, sizeof(void *), by_revision);
     uint64_t value = 0;
     for (size_t i = 0; i < used; i++) {
         if (changes(list[i])) value = value_after(list[i]);
@@ -169,8 +169,8 @@ static enum status check_all_reads(const struct check_linear *check,
 
 enum status check_linear_revisions(const struct check_linear *check, struct error *error)
 {
-    const struct check_linear_operation **list = calloc(check->count, sizeof *list);
-    const struct check_linear_operation **other = calloc(check->count, sizeof *other);
+    const struct check_linear_operation **list = calloc(check->count, sizeof(void *));
+    const struct check_linear_operation **other = calloc(check->count, sizeof(void *));
     enum status status = list == NULL || other == NULL ? STATUS_NO_MEMORY : STATUS_OK;
     if (status == STATUS_OK) {
         size_t count = 0;
@@ -178,12 +178,12 @@ enum status check_linear_revisions(const struct check_linear *check, struct erro
             if (has_revision(&check->operations[i])) list[count++] = &check->operations[i];
         }
         for (size_t i = 0; i < count; i++) other[i] = list[i];
-        qsort(list, count, sizeof *list, by_start);
-        qsort(other, count, sizeof *other, by_end);
+        qsort(list, count, sizeof(void *), by_start);
+        qsort(other, count, sizeof(void *), by_end);
         status = check_time(list, other, count, error);
-        qsort(list, count, sizeof *list, by_revision);
+        qsort(list, count, sizeof(void *), by_revision);
         if (status == STATUS_OK) status = check_unique(list, count, error);
-        qsort(list, count, sizeof *list, by_transaction);
+        qsort(list, count, sizeof(void *), by_transaction);
         if (status == STATUS_OK) status = check_transactions(list, count, error);
         if (status == STATUS_OK) status = check_all_reads(check, list, error);
     }

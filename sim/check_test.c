@@ -17,28 +17,28 @@
 
 #define PUT(s, e, v)                                                                               \
     {                                                                                              \
-        .kind = CHECK_LINEAR_PUT, .start_ns = s, .end_ns = e, .value = v                           \
+        .kind = CHECK_LINEAR_PUT, .start_ns = (s), .end_ns = (e), .value = (v)                     \
     }
 #define GET(s, e, v)                                                                               \
     {                                                                                              \
-        .kind = CHECK_LINEAR_GET, .start_ns = s, .end_ns = e, .value = v                           \
+        .kind = CHECK_LINEAR_GET, .start_ns = (s), .end_ns = (e), .value = (v)                     \
     }
 #define DEL(s, e, there)                                                                           \
     {                                                                                              \
-        .kind = CHECK_LINEAR_DELETE, .start_ns = s, .end_ns = e, .succeeded = there                \
+        .kind = CHECK_LINEAR_DELETE, .start_ns = (s), .end_ns = (e), .succeeded = (there)          \
     }
 #define SWAP(s, e, from, to, good)                                                                 \
     {                                                                                              \
-        .kind = CHECK_LINEAR_SWAP, .start_ns = s, .end_ns = e, .expected = from, .value = to,      \
-        .succeeded = good                                                                          \
+        .kind = CHECK_LINEAR_SWAP, .start_ns = (s), .end_ns = (e), .expected = (from),             \
+        .value = (to), .succeeded = (good)                                                         \
     }
 #define LOST_PUT(s, v)                                                                             \
     {                                                                                              \
-        .kind = CHECK_LINEAR_PUT, .start_ns = s, .unknown = true, .value = v                       \
+        .kind = CHECK_LINEAR_PUT, .start_ns = (s), .unknown = true, .value = (v)                   \
     }
 #define LOST_DEL(s)                                                                                \
     {                                                                                              \
-        .kind = CHECK_LINEAR_DELETE, .start_ns = s, .unknown = true                                \
+        .kind = CHECK_LINEAR_DELETE, .start_ns = (s), .unknown = true                              \
     }
 
 static enum status verdict_of(const struct check_linear_operation *operations, size_t count,

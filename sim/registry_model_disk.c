@@ -14,7 +14,7 @@ struct store *model_store_open(unsigned index, uint64_t seed)
     /* A small memtable, so that most of what is read has been flushed. */
     struct store_options options = { .folder = "store",
                                      .simulation = true,
-                                     .memtable_bytes = 16 * 1024 };
+                                     .memtable_bytes = 16384 };
     struct error error = { 0 };
     if (store_open(&disks[index].disk, &options, &stores[index], &error) != STATUS_OK) {
         fprintf(stderr, "%s\n", error.text);

@@ -97,7 +97,7 @@ static enum status check_once(const struct registry_operation *operations, size_
     for (size_t i = 0; i < count; i++) {
         if (operations[i].kind == REGISTRY_PUT) puts[put_count++] = &operations[i];
     }
-    qsort(puts, put_count, sizeof puts[0], compare_keys);
+    qsort(puts, put_count, sizeof(void *), compare_keys);
     for (size_t i = 1; i < put_count; i++) {
         if (!bytes_equal(puts[i - 1]->key, puts[i]->key)) continue;
         return error_set(error, STATUS_INVALID, "%s puts the same key twice", branch);

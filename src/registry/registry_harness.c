@@ -17,8 +17,7 @@ static void check(bool good, const char *what)
 static void open_machine(struct registry_instance *instance, const struct registry_limits *limits)
 {
     struct error error = { 0 };
-    enum status status =
-        registry_create((void *)(uintptr_t)limits, NULL, &instance->machine, &error);
+    enum status status = registry_create((void *)limits, NULL, &instance->machine, &error);
     check(status == STATUS_OK, "create");
     status = instance->machine->operations->open(instance->machine, &instance->range, &error);
     check(status == STATUS_OK, error.text);
@@ -41,7 +40,7 @@ void harness_init(struct registry_harness *harness, struct store *store, struct 
     buffer_init(&harness->payload, PAYLOAD_BYTES_MAX);
     buffer_init(&harness->reply, REGISTRY_REPLY_BYTES_MAX);
     buffer_init(&harness->second_reply, REGISTRY_REPLY_BYTES_MAX);
-    arena_init(&harness->arena, 2 * REGISTRY_ARENA_BYTES_MAX);
+    arena_init(&harness->arena, (size_t)2 * REGISTRY_ARENA_BYTES_MAX);
     instance_init(&harness->first, store, 7, limits);
     if (harness->compare) instance_init(&harness->second, second_store, 7, limits);
 }

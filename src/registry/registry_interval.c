@@ -142,9 +142,9 @@ struct registry_interval *registry_interval_find(const struct registry_intervals
                                                  struct bytes key,
                                                  const struct registry_interval *after)
 {
-    struct registry_interval *node =
-        after == NULL ? descend(intervals->root, key)
-                      : advance((struct registry_interval *)(uintptr_t)after, key);
+    struct registry_interval *node = after == NULL
+                                         ? descend(intervals->root, key)
+                                         : advance((struct registry_interval *)after, key);
     while (node != NULL && !holds(node, key)) {
         /* All further ones start behind the key. */
         if (bytes_compare(node->start, key) > 0) return NULL;

@@ -27,7 +27,7 @@ struct registry_lease_state *registry_lease_find(const struct registry *registry
     struct registry_lease_state wanted = { .number = lease };
     /* The macro asks for a head that it could change, but finding changes nothing. */
     struct registry_leases_by_number *head =
-        (struct registry_leases_by_number *)(uintptr_t)&registry->leases_by_number;
+        (struct registry_leases_by_number *)&registry->leases_by_number;
     return RB_FIND(registry_leases_by_number, head, &wanted);
 }
 
@@ -69,8 +69,7 @@ uint64_t registry_leases_deadline_ms(const struct registry *registry)
 #ifdef MUTATION_LEASE_IGNORED
     return UINT64_MAX; /* nobody is woken, and expire does nothing */
 #endif
-    struct registry_leases_by_end *head =
-        (struct registry_leases_by_end *)(uintptr_t)&registry->leases_by_end;
+    struct registry_leases_by_end *head = (struct registry_leases_by_end *)&registry->leases_by_end;
     const struct registry_lease_state *first = RB_MIN(registry_leases_by_end, head);
     return first == NULL ? UINT64_MAX : first->ends_at_ms;
 }
@@ -299,6 +298,7 @@ enum status registry_apply_lease(struct registry_apply *apply,
         lease = find_living(apply, command->lease);
         if (lease == NULL) return STATUS_NOT_FOUND;
     }
+    assert(lease != NULL);
     uint64_t number = lease->number;
     uint64_t time_to_live_ms = lease->time_to_live_ms;
     if (command->kind == REGISTRY_COMMAND_REVOKE) {
@@ -323,7 +323,7 @@ size_t registry_leases(const struct registry *registry, uint64_t after,
     if (after == UINT64_MAX) return 0;
     struct registry_lease_state wanted = { .number = after + 1 };
     struct registry_leases_by_number *head =
-        (struct registry_leases_by_number *)(uintptr_t)&registry->leases_by_number;
+        (struct registry_leases_by_number *)&registry->leases_by_number;
     struct registry_lease_state *lease = RB_NFIND(registry_leases_by_number, head, &wanted);
     size_t count = 0;
     for (; lease != NULL && count < count_max;

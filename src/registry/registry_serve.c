@@ -64,7 +64,7 @@ static struct id trace_of(const char *traceparent)
     enum { TRACEPARENT_BYTES_MIN = 55, TRACE_OFFSET = 3 };
     struct id trace = { 0 };
     if (strlen(traceparent) < TRACEPARENT_BYTES_MIN || traceparent[2] != '-') return trace;
-    for (unsigned i = 0; i < ID_BYTES; i++) {
+    for (size_t i = 0; i < ID_BYTES; i++) {
         uint8_t high, low;
         const char *digits = traceparent + TRACE_OFFSET + 2 * i;
         if (!hex_digit(digits[0], &high) || !hex_digit(digits[1], &low)) {

@@ -135,7 +135,7 @@ static void *answer(struct fixture *fixture, const ProtobufCMessageDescriptor *d
 
 static ProtobufCBinaryData binary(const char *text)
 {
-    return (ProtobufCBinaryData) { .data = (uint8_t *)(uintptr_t)text, .len = strlen(text) };
+    return (ProtobufCBinaryData) { .data = (uint8_t *)text, .len = strlen(text) };
 }
 
 static void check_binary(ProtobufCBinaryData actual, const char *expected)
@@ -149,7 +149,7 @@ static enum status put_with(struct fixture *fixture, Unum__V1__Context *context,
 {
     Unum__V1__PutRequest request = UNUM__V1__PUT_REQUEST__INIT;
     request.context = context;
-    request.space = (char *)(uintptr_t)space;
+    request.space = (char *)space;
     request.key = binary(key);
     request.value = binary(value);
     request.lease = lease;
