@@ -89,6 +89,8 @@ struct reactor {
     struct scope *root;
     struct mailbox *mailbox;     /* real backends */
     struct worker_pool *workers; /* real backends */
+    unsigned spin_credit;        /* short sleeps in a row (reactor.c) */
+    unsigned spin_price;         /* how many it takes to look before sleeping */
     uint64_t disk_slow_until_ns; /* until then no disk operation blocks the thread */
     /* Simulation. */
     uint64_t now_ns;

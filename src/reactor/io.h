@@ -88,6 +88,7 @@ void socket_network_init(struct network *network);
 
 struct mailbox *mailbox_create(void);
 void mailbox_destroy(struct mailbox *mailbox);
+bool mailbox_is_pending(const struct mailbox *mailbox);
 /* Run what was posted until now. */
 void mailbox_run(struct reactor *reactor);
 
@@ -97,6 +98,7 @@ void mailbox_run(struct reactor *reactor);
 struct worker_pool *workers_create(struct reactor *reactor, unsigned thread_count);
 /* Ends the threads; none may be busy. */
 void workers_destroy(struct worker_pool *pool);
+bool workers_are_pending(const struct worker_pool *pool);
 /* Wake the fibers whose work is done. */
 void workers_reap(struct worker_pool *pool);
 /* As worker_run, but waits for room in the queue. */

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <time.h>
 
 enum { LARGE_BYTES = 10 * 1024 * 1024 };
 
@@ -578,6 +579,31 @@ static void timers_keep_real_time(void **state)
     test_run(timers_main, NULL);
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec used;
+    assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used), 0);
+    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
+static void idle_main(struct scope *root, void *context)
+{
+    (void)root;
+    (void)context;
+    /* Busy enough to make it look before it sleeps. */
+    for (unsigned i = 0; i < 100; i++) assert_int_equal(fiber_sleep_ns(MS / 50), STATUS_OK);
+    uint64_t begin_ns = thread_cpu_ns();
+    for (unsigned i = 0; i < 300; i++) assert_int_equal(fiber_sleep_ns(MS / 2), STATUS_OK);
+    /* Looking each time would take 24 ms; sleeping takes 3, and twice that when instrumented. */
+    assert_true(thread_cpu_ns() - begin_ns < 16 * MS);
+}
+
+static void a_reactor_with_little_to_do_uses_little_of_its_core(void **state)
+{
+    (void)state;
+    test_run(idle_main, NULL);
+}
+
 static void an_unknown_backend_is_refused(void **state)
 {
     (void)state;
@@ -618,6 +644,7 @@ int main(void)
         cmocka_unit_test(nothing_posted_from_other_threads_is_lost_or_reordered),
         cmocka_unit_test(a_full_mailbox_is_busy),
         cmocka_unit_test(timers_keep_real_time),
+        cmocka_unit_test(a_reactor_with_little_to_do_uses_little_of_its_core),
         cmocka_unit_test(an_unknown_backend_is_refused),
     };
     return cmocka_run_group_tests(tests, group_begin, group_end);

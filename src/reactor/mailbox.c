@@ -65,10 +65,15 @@ static bool mailbox_take(struct mailbox *mailbox, struct letter *ret_letter)
     return taken;
 }
 
+bool mailbox_is_pending(const struct mailbox *mailbox)
+{
+    return atomic_load_explicit(&mailbox->pending, memory_order_acquire);
+}
+
 void mailbox_run(struct reactor *reactor)
 {
     struct mailbox *mailbox = reactor->mailbox;
-    if (!atomic_load_explicit(&mailbox->pending, memory_order_acquire)) return;
+    if (!mailbox_is_pending(mailbox)) return;
     /* Before taking: what comes later sets it again. */
     atomic_store(&mailbox->pending, false);
     struct letter letter;

@@ -107,9 +107,14 @@ static void worker_start(struct worker_pool *pool)
     (void)pthread_attr_destroy(&attributes);
 }
 
+bool workers_are_pending(const struct worker_pool *pool)
+{
+    return atomic_load_explicit(&pool->pending, memory_order_acquire);
+}
+
 void workers_reap(struct worker_pool *pool)
 {
-    if (!atomic_load_explicit(&pool->pending, memory_order_acquire)) return;
+    if (!workers_are_pending(pool)) return;
     struct work_queue finished = STAILQ_HEAD_INITIALIZER(finished);
     (void)pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->pending, false);
