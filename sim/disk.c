@@ -62,15 +62,11 @@ enum status sim_disk_rot(struct sim_disk *sim, const char *path, uint64_t offset
     struct sim_node *node = sim_disk_find(sim, path);
     if (node == NULL || offset >= node->live_bytes) return STATUS_NOT_FOUND;
     sim->rots = sim_must(realloc(sim->rots, (sim->rot_count + 1) * sizeof *sim->rots));
-    struct sim_rot *rot = &sim->rots[sim->rot_count++];
-    uint64_t at = offset / SIM_SECTOR * SIM_SECTOR;
-    *rot = (struct sim_rot) { .node = sim_node_hold(node), .at = at };
-    memcpy(rot->copies[0].before, node->live + at, SIM_SECTOR);
-    memcpy(rot->copies[1].before, node->durable + at, SIM_SECTOR);
-    node->live[offset] ^= (uint8_t)(1U << bit);
-    node->durable[offset] ^= (uint8_t)(1U << bit);
-    memcpy(rot->copies[0].after, node->live + at, SIM_SECTOR);
-    memcpy(rot->copies[1].after, node->durable + at, SIM_SECTOR);
+    uint8_t mask = (uint8_t)(1U << bit);
+    sim->rots[sim->rot_count++] =
+        (struct sim_rot) { .node = sim_node_hold(node), .offset = offset, .mask = mask };
+    node->live[offset] ^= mask;
+    node->durable[offset] ^= mask;
     sim->counters.bits_rotten++;
     return STATUS_OK;
 }
@@ -79,15 +75,8 @@ void sim_disk_heal(struct sim_disk *sim)
 {
     while (sim->rot_count > 0) {
         struct sim_rot *rot = &sim->rots[--sim->rot_count];
-        uint8_t *sides[] = { rot->node->live, rot->node->durable };
-        for (size_t i = 0; i < 2; i++) {
-            for (size_t k = 0; k < 2; k++) {
-                /* Unsynced bytes may have taken the place of synced ones, or fallen back. */
-                if (memcmp(sides[i] + rot->at, rot->copies[k].after, SIM_SECTOR) != 0) continue;
-                memcpy(sides[i] + rot->at, rot->copies[k].before, SIM_SECTOR);
-                break;
-            }
-        }
+        rot->node->live[rot->offset] ^= rot->mask;
+        rot->node->durable[rot->offset] ^= rot->mask;
         sim_node_release(rot->node);
     }
 }

@@ -84,8 +84,8 @@ void sim_disk_restart(struct sim_disk *sim);
  * such file or byte. */
 MUST_USE enum status sim_disk_rot(struct sim_disk *sim, const char *path, uint64_t offset,
                                   unsigned bit);
-/* Put every bit that sim_disk_rot flipped back, as from a copy of the disk, where its sector has
- * not been written since. */
+/* Put every bit that sim_disk_rot flipped back, as from a copy of the disk, where the byte has not
+ * been written since. */
 void sim_disk_heal(struct sim_disk *sim);
 
 #endif

@@ -152,10 +152,28 @@ static void sector_touch(struct sim_disk *sim, struct sim_node *node, uint64_t s
     if (sector >= node->dirty_to) node->dirty_to = sector + 1;
 }
 
+void sim_rots_overwritten(struct sim_disk *sim, const struct sim_node *node, uint64_t offset,
+                          uint64_t size)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < sim->rot_count; i++) {
+        struct sim_rot *rot = &sim->rots[i];
+        if (rot->node != node || rot->offset < offset || rot->offset - offset >= size) {
+            sim->rots[kept++] = *rot;
+            continue;
+        }
+        /* The old content may come back from the platter; it comes back whole. */
+        rot->node->durable[rot->offset] ^= rot->mask;
+        sim_node_release(rot->node);
+    }
+    sim->rot_count = kept;
+}
+
 void sim_node_write(struct sim_disk *sim, struct sim_node *node, uint64_t offset,
                     const uint8_t *bytes, size_t size)
 {
     if (size == 0) return;
+    sim_rots_overwritten(sim, node, offset, size);
     node_reserve(node, offset + size);
     sim->write_sequence++;
     for (uint64_t sector = offset / SIM_SECTOR; sector <= (offset + size - 1) / SIM_SECTOR;
@@ -168,6 +186,7 @@ void sim_node_write(struct sim_disk *sim, struct sim_node *node, uint64_t offset
 
 void sim_node_truncate(struct sim_disk *sim, struct sim_node *node, uint64_t size)
 {
+    sim_rots_overwritten(sim, node, size, UINT64_MAX - size);
     node_reserve(node, size);
     sim->write_sequence++;
     if (size < node->live_bytes) {

@@ -33,13 +33,11 @@ struct sim_name_change {
     struct sim_node *node;
 };
 
-/* A rotten bit: its sector before and after, in the page cache and on the platter. */
+/* A rotten bit, the same in the page cache and on the platter. */
 struct sim_rot {
     struct sim_node *node;
-    uint64_t at;
-    struct {
-        uint8_t before[SIM_SECTOR], after[SIM_SECTOR];
-    } copies[2];
+    uint64_t offset;
+    uint8_t mask;
 };
 
 void *sim_must(void *memory);
@@ -54,6 +52,9 @@ void sim_name_drop(struct sim_name *names, size_t *count, const char *path);
 bool sim_path_is_in(const char *path, const char *folder);
 bool sim_parent_exists(const struct sim_name *names, size_t count, const char *path);
 void sim_path_check(const char *path);
+/* Bytes of NODE are overwritten: what was rotten there is gone for good. */
+void sim_rots_overwritten(struct sim_disk *sim, const struct sim_node *node, uint64_t offset,
+                          uint64_t size);
 void sim_node_write(struct sim_disk *sim, struct sim_node *node, uint64_t offset,
                     const uint8_t *bytes, size_t size);
 void sim_node_truncate(struct sim_disk *sim, struct sim_node *node, uint64_t size);
