@@ -40,7 +40,7 @@ struct world_plan world_plan_life(struct world *world, uint64_t calm_ns)
         plan.full_until_ns = plan.full_from_ns + world_draw(random, 1, 3000) * WORLD_MS;
     }
     if (world_chance(random, 20)) {
-        plan.slow_permille = (unsigned)world_draw(random, 5, 150);
+        plan.slow_permille = (unsigned)world_draw(random, 5, 60);
         plan.slow_ns = world_draw(random, 1, 120) * WORLD_MS;
     }
     /* Not in the first life: a disk that is bad from the start has nothing to lose. */

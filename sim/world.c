@@ -13,7 +13,7 @@ enum {
     SERVES_SECONDS_MAX = 10, /* after the faults */
     WATCHES_SECONDS_MAX = 10,
     JOBS_SECONDS_MAX = 40,
-    STOPS_SECONDS_MAX = 10,
+    STOPS_SECONDS_MAX = 20,    /* slow disks take their time */
     WIND_UP_SECONDS_MAX = 120, /* all of the above, and what clients still do */
     SEGMENT_BYTES = 64 * 1024, /* small: segments and memtables come and go */
     MEMTABLE_BYTES = 128 * 1024,
@@ -287,7 +287,8 @@ static void live_once(struct world *world, uint64_t calm_ns)
     uint64_t down_from_ns = world_now(world);
     (void)wait_for_end(world, &plan);
     if (world->life.over) judge_end(world);
-    if (plan.end == WORLD_END_ORDERLY && !world->life.over && !disk_is_dead(world))
+    /* Who is told to stop while he still starts is killed. */
+    if (plan.end == WORLD_END_ORDERLY && world->life.node != NULL && !disk_is_dead(world))
         stop_orderly(world);
     end_life(world, plan.end);
     /* While a disk is full no entry can move computer time. */
