@@ -24,6 +24,7 @@ struct pipe {
     size_t flight_bytes;
     uint64_t arrived_ns; /* of the last parcel: nothing overtakes it */
     uint64_t end_ns;     /* the reader sees the end behind the parcels; DEADLINE_NEVER: open */
+    bool end_held;       /* the end is under way behind a cut */
     struct condition readable, writable;
 };
 
@@ -33,9 +34,11 @@ struct end {
     struct stream stream;
     struct connection *connection;
     struct sim_machine *machine; /* NULL: crashed away */
+    struct sim_machine *home;    /* the same, and stays */
     struct pipe *in, *out;
     uint64_t reset_ns; /* from then on reading and writing fail; DEADLINE_NEVER: fine */
     uint64_t deaf_ns;  /* from then on writing fails: the other end takes no more */
+    bool reset_held;   /* the other end is gone, which a cut keeps us from learning */
     unsigned users;    /* fibers inside a call */
     bool shut, closed, freed;
     char peer[NETWORK_ADDRESS_BYTES_MAX];
@@ -70,6 +73,7 @@ struct sim_machine {
     struct network network;
     struct sim_network *world;
     char name[SIM_NETWORK_NAME_BYTES_MAX + 1];
+    size_t number;
     uint16_t port_next;
 };
 
@@ -79,6 +83,8 @@ struct sim_network {
     struct sim_network_figures figures;
     struct sim_machine *machines[SIM_NETWORK_MACHINES_MAX];
     size_t machine_count;
+    bool cut[SIM_NETWORK_MACHINES_MAX][SIM_NETWORK_MACHINES_MAX]; /* from, to */
+    struct condition healed;
     TAILQ_HEAD(, connection) connections;
     TAILQ_HEAD(, sim_listener) listeners;
 };
@@ -121,10 +127,21 @@ static void drop_parcels(struct pipe *pipe)
     pipe->flight_bytes = 0;
 }
 
+static struct end *other_end(struct end *end)
+{
+    return end == &end->connection->ends[0] ? &end->connection->ends[1] : &end->connection->ends[0];
+}
+
 static void wake_end(struct end *end)
 {
     condition_broadcast(&end->in->readable);
     condition_broadcast(&end->out->writable);
+}
+
+/* Whether nothing of what the machine of END sends arrives. */
+static bool is_cut(struct end *end)
+{
+    return end->connection->network->cut[end->home->number][other_end(end)->home->number];
 }
 
 /* The end learns at AT_NS that the connection is no more. */
@@ -152,11 +169,6 @@ static void free_end(struct end *end)
     TAILQ_REMOVE(&connection->network->connections, connection, all);
     for (size_t i = 0; i < 2; i++) drop_parcels(&connection->pipes[i]);
     free(connection);
-}
-
-static struct end *other_end(struct end *end)
-{
-    return end == &end->connection->ends[0] ? &end->connection->ends[1] : &end->connection->ends[0];
 }
 
 static struct end *end_of(const struct stream *stream)
@@ -238,6 +250,7 @@ static size_t send_parcel(struct end *end, const uint8_t *bytes, size_t size)
     uint64_t jitter = draw(network, end->connection->delay_ns / 4 + 1);
     uint64_t arrives_ns = now_of(network) + end->connection->delay_ns + jitter;
     if (arrives_ns < pipe->arrived_ns) arrives_ns = pipe->arrived_ns;
+    if (is_cut(end)) arrives_ns = DEADLINE_NEVER; /* until it is sent again */
     *parcel = (struct parcel) { .arrives_ns = arrives_ns, .size = size };
     memcpy(parcel->bytes, bytes, size);
     STAILQ_INSERT_TAIL(&pipe->parcels, parcel, queue);
@@ -291,10 +304,14 @@ static void shut_end(struct end *end)
     uint64_t now = now_of(end->connection->network);
     uint64_t known_ns = now + end->connection->delay_ns;
     if (known_ns < end->out->arrived_ns) known_ns = end->out->arrived_ns;
-    end->out->end_ns = earlier(end->out->end_ns, known_ns);
     drop_parcels(end->in);
-    other_end(end)->deaf_ns =
-        earlier(other_end(end)->deaf_ns, known_ns + 2 * end->connection->delay_ns);
+    if (is_cut(end)) {
+        end->out->end_held = true;
+    } else {
+        end->out->end_ns = earlier(end->out->end_ns, known_ns);
+        other_end(end)->deaf_ns =
+            earlier(other_end(end)->deaf_ns, known_ns + 2 * end->connection->delay_ns);
+    }
     wake_end(end);
     wake_end(other_end(end));
 }
@@ -498,7 +515,7 @@ static struct connection *create_connection(struct sim_network *network, struct 
         struct end *end = &connection->ends[i];
         end->stream.operations = &stream_functions;
         end->connection = connection;
-        end->machine = i == 0 ? from : to;
+        end->machine = end->home = i == 0 ? from : to;
         end->out = &connection->pipes[i];
         end->in = &connection->pipes[1 - i];
         end->reset_ns = end->deaf_ns = DEADLINE_NEVER;
@@ -526,7 +543,11 @@ static enum status machine_connect(struct network *base, const char *address, ui
         return error_set(error, status, "connect to %.100s: %s", address, status_name(status));
     }
     status = fiber_sleep_ns(delay_ns);
-    if (status != STATUS_OK) return error_set(error, status, "connect to %.100s", address);
+    while (status == STATUS_OK &&
+           (network->cut[self->number][named->number] || network->cut[named->number][self->number]))
+        status = condition_wait(&network->healed, deadline_ns);
+    if (status != STATUS_OK)
+        return error_set(error, status, "connect to %.100s: %s", address, status_name(status));
     struct sim_listener *listener = find_listener(network, named, port);
     if (listener == NULL || listener->waiting_count == SIM_NETWORK_BACKLOG_MAX) {
         network->figures.refused++;
@@ -561,7 +582,11 @@ void sim_machine_crash(struct sim_machine *machine)
             trace(network, "crash", connection);
             reset_end(end, now);
             /* It may get what is under way before it learns of the end, or only a part. */
-            reset_end(other_end(end), now + draw(network, 2 * connection->delay_ns + 1));
+            uint64_t after_ns = draw(network, 2 * connection->delay_ns + 1);
+            if (is_cut(end))
+                other_end(end)->reset_held = true;
+            else
+                reset_end(other_end(end), now + after_ns);
         }
     }
 }
@@ -583,6 +608,66 @@ bool sim_machine_break_one(struct sim_machine *machine)
     return chosen != NULL;
 }
 
+/* --- cuts ---------------------------------------------------------------------------------------
+ */
+
+/* What END has under way is lost, and will be sent again when the cut heals. */
+static void hold_parcels(struct end *end, uint64_t now)
+{
+    struct parcel *parcel;
+    STAILQ_FOREACH (parcel, &end->out->parcels, queue) {
+        if (parcel->arrives_ns <= now) continue;
+        parcel->arrives_ns = DEADLINE_NEVER;
+        end->out->arrived_ns = DEADLINE_NEVER;
+    }
+    if (end->out->end_ns > now && end->out->end_ns != DEADLINE_NEVER) {
+        end->out->end_ns = DEADLINE_NEVER;
+        end->out->end_held = true;
+    }
+}
+
+static void send_held_again(struct end *end, uint64_t now)
+{
+    uint64_t arrives_ns = now + end->connection->delay_ns;
+    struct end *other = other_end(end);
+    struct parcel *parcel;
+    STAILQ_FOREACH (parcel, &end->out->parcels, queue) {
+        if (parcel->arrives_ns == DEADLINE_NEVER) parcel->arrives_ns = arrives_ns;
+    }
+    if (end->out->arrived_ns == DEADLINE_NEVER) end->out->arrived_ns = arrives_ns;
+    if (end->out->end_held) {
+        end->out->end_held = false;
+        end->out->end_ns = arrives_ns;
+        other->deaf_ns = earlier(other->deaf_ns, arrives_ns + 2 * end->connection->delay_ns);
+    }
+    if (other->reset_held) {
+        other->reset_held = false;
+        reset_end(other, arrives_ns);
+    }
+    wake_end(other);
+}
+
+void sim_network_cut(struct sim_network *network, struct sim_machine *from, struct sim_machine *to,
+                     bool cut)
+{
+    if (network->cut[from->number][to->number] == cut) return;
+    network->cut[from->number][to->number] = cut;
+    uint64_t now = now_of(network);
+    struct connection *connection;
+    TAILQ_FOREACH (connection, &network->connections, all) {
+        for (size_t i = 0; i < 2; i++) {
+            struct end *end = &connection->ends[i];
+            if (end->home != from || other_end(end)->home != to) continue;
+            trace(network, cut ? "cut" : "heal", connection);
+            if (cut)
+                hold_parcels(end, now);
+            else
+                send_held_again(end, now);
+        }
+    }
+    if (!cut) condition_broadcast(&network->healed);
+}
+
 /* --- the world ----------------------------------------------------------------------------------
  */
 
@@ -596,6 +681,7 @@ enum status sim_network_create(const struct sim_network_options *options,
     random_seeded_init(&network->random, options->seed);
     TAILQ_INIT(&network->connections);
     TAILQ_INIT(&network->listeners);
+    condition_init(&network->healed);
     *ret_network = network;
     return STATUS_OK;
 }
@@ -632,6 +718,7 @@ enum status sim_network_add_machine(struct sim_network *network, const char *nam
     machine->network = (struct network) { .connect = machine_connect, .listen = machine_listen };
     machine->world = network;
     machine->port_next = PORT_FREE_FIRST;
+    machine->number = network->machine_count;
     (void)snprintf(machine->name, sizeof machine->name, "%s", name);
     network->machines[network->machine_count++] = machine;
     *ret_machine = machine;

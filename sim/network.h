@@ -6,7 +6,8 @@
  * (back-pressure). A connection breaks when somebody says so, or at a write, as the seed decides:
  * both ends then see STATUS_CLOSED, what was under way is lost. When a machine crashes its
  * listeners are gone and its connections break: the other ends learn it after the delay, having got
- * some of what was under way.
+ * some of what was under way. A cut in one direction keeps everything from arriving, the end of a
+ * connection too; it is sent again when the cut heals. Who connects across a cut waits.
  *
  * Ownership: streams and listeners are freed by their close, as always. One reactor. Deterministic:
  * every draw comes from the seed, in the order of the calls. */
@@ -54,6 +55,9 @@ MUST_USE enum status sim_network_add_machine(struct sim_network *network, const 
 struct network *sim_machine_network(struct sim_machine *machine);
 /* Its process is gone, or its power: see above. It may listen and connect again at once. */
 void sim_machine_crash(struct sim_machine *machine);
+/* Nothing sent by FROM arrives at TO while CUT; the other direction is its own. Idempotent. */
+void sim_network_cut(struct sim_network *network, struct sim_machine *from, struct sim_machine *to,
+                     bool cut);
 /* Break one connection of the machine; false: it has none. */
 bool sim_machine_break_one(struct sim_machine *machine);
 

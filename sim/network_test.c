@@ -173,6 +173,63 @@ static void wait_for_a_break(struct pair *pair, struct stream *stream)
     assert_false(sim_machine_break_one(pair->left)); /* it had one */
 }
 
+static void answer_each_byte(struct pair *pair, struct stream *stream)
+{
+    uint8_t byte;
+    size_t got = 0;
+    while ((pair->served = stream_read(stream, &byte, 1, DEADLINE_NEVER, &got)) == STATUS_OK &&
+           got > 0) {
+        pair->served_bytes++;
+        assert_int_equal(stream_write(stream, &byte, 1, DEADLINE_NEVER), STATUS_OK);
+    }
+}
+
+/* Requests arrive and answers do not; connecting needs both ways; healing loses nothing. */
+static void cut_the_answers(struct pair *pair, struct stream *stream)
+{
+    uint8_t bytes[4];
+    size_t got;
+    struct error error;
+    struct stream *none;
+    struct network *left = sim_machine_network(pair->left);
+    sim_network_cut(pair->network, pair->right, pair->left, true);
+    sim_network_cut(pair->network, pair->right, pair->left, true);
+    assert_int_equal(stream_write(stream, "a", 1, DEADLINE_NEVER), STATUS_OK);
+    assert_int_equal(stream_read(stream, bytes, 4, now_of(pair) + 1000 * MS, &got), STATUS_TIMEOUT);
+    assert_int_equal(pair->served_bytes, 1);
+    assert_int_equal(left->connect(left, "right:80", now_of(pair) + 100 * MS, &none, &error),
+                     STATUS_TIMEOUT);
+    /* The other way now: the answer of before comes, a new request does not arrive. */
+    sim_network_cut(pair->network, pair->left, pair->right, true);
+    sim_network_cut(pair->network, pair->right, pair->left, false);
+    assert_int_equal(stream_read(stream, bytes, 4, DEADLINE_NEVER, &got), STATUS_OK);
+    assert_int_equal(bytes[0], 'a');
+    assert_int_equal(stream_write(stream, "b", 1, DEADLINE_NEVER), STATUS_OK);
+    assert_int_equal(fiber_sleep_ns(1000 * MS), STATUS_OK);
+    assert_int_equal(pair->served_bytes, 1);
+    sim_network_cut(pair->network, pair->left, pair->right, false);
+    assert_int_equal(stream_read(stream, bytes, 4, DEADLINE_NEVER, &got), STATUS_OK);
+    assert_int_equal(bytes[0], 'b');
+    /* Our end of the connection is not heard of behind a cut, nor is a crash. */
+    sim_network_cut(pair->network, pair->left, pair->right, true);
+    stream->operations->shutdown(stream);
+    assert_int_equal(fiber_sleep_ns(1000 * MS), STATUS_OK);
+    assert_int_equal(pair->scope.fiber_count, 1);
+    sim_network_cut(pair->network, pair->left, pair->right, false);
+    assert_int_equal(fiber_sleep_ns(10 * MS), STATUS_OK);
+    assert_int_equal(pair->scope.fiber_count, 0);
+}
+
+static void crash_behind_a_cut(struct pair *pair, struct stream *stream)
+{
+    (void)stream;
+    sim_network_cut(pair->network, pair->left, pair->right, true);
+    sim_machine_crash(pair->left);
+    assert_int_equal(fiber_sleep_ns(1000 * MS), STATUS_OK);
+    assert_int_equal(pair->scope.fiber_count, 1);
+    sim_network_cut(pair->network, pair->left, pair->right, false);
+}
+
 /* --- tests --------------------------------------------------------------------------------------
  */
 
@@ -223,6 +280,22 @@ static void a_break_reaches_both_ends(void **state)
     assert_int_equal(random.served, STATUS_CLOSED);
 }
 
+static void a_cut_in_one_direction_keeps_what_is_sent_until_it_heals(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct pair pair = { .seed = seed, .body = cut_the_answers, .serve = answer_each_byte };
+        run(&pair);
+        assert_int_equal(pair.served, STATUS_OK);
+        assert_int_equal(pair.served_bytes, 2);
+        struct pair crash = { .seed = seed,
+                              .body = crash_behind_a_cut,
+                              .serve = read_until_it_fails };
+        run(&crash);
+        assert_int_equal(crash.served, STATUS_CLOSED);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +303,7 @@ int main(void)
         cmocka_unit_test(a_crash_ends_what_the_other_side_waits_for),
         cmocka_unit_test(deadlines_and_shutdown_wake_who_waits),
         cmocka_unit_test(a_break_reaches_both_ends),
+        cmocka_unit_test(a_cut_in_one_direction_keeps_what_is_sent_until_it_heals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
