@@ -1,90 +1,64 @@
 #include "client/credential.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
+#include "reactor/host.h"
+#include "reactor/reactor.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
-    PATH_BYTES = 4096 - 512, /* fits the frame; longer folders are refused */
+    PATH_BYTES = 2048,
     ADDRESSES_FILE_BYTES_MAX = CREDENTIAL_ADDRESSES_MAX * NETWORK_ADDRESS_BYTES_MAX,
-    FOLDER_MODE = 0700,
-    KEY_MODE = 0600,
-    OTHER_MODE = 0644,
-    OTHERS_MASK = 077,
 };
 
-static enum status failed(struct error *error, const char *path, int number)
-{
-    enum status status = number == ENOENT || number == ENOTDIR                    ? STATUS_NOT_FOUND
-                         : number == EACCES || number == EPERM || number == EROFS ? STATUS_DENIED
-                         : number == ENOSPC || number == EDQUOT                   ? STATUS_FULL
-                                                                                  : STATUS_IO;
-    return error_set(error, status, "%s: %s", path, strerror(number));
-}
+struct folder {
+    const char *path; /* for sentences */
+    struct disk *disk;
+    struct error *error;
+};
 
-static enum status path_of(const char *folder, const char *name, const char *suffix,
-                           char ret_path[PATH_BYTES], struct error *error)
+static enum status read_file(const struct folder *folder, struct disk_file *file, const char *name,
+                             char *ret_text, size_t size)
 {
-    int length = snprintf(ret_path, PATH_BYTES, "%s/%s%s", folder, name, suffix);
-    if (length < 0 || length >= PATH_BYTES)
-        return error_set(error, STATUS_INVALID, "the credential's path is too long: %.100s...",
-                         folder);
-    return STATUS_OK;
-}
-
-/* --- loading -----------------------------------------------------------------------------------
- */
-
-static enum status check_file(int file, const char *path, bool is_key, size_t size,
-                              struct error *error)
-{
-    struct stat facts;
-    if (fstat(file, &facts) != 0) return failed(error, path, errno);
-    if (!S_ISREG(facts.st_mode))
-        return error_set(error, STATUS_INVALID, "%s is not a regular file", path);
-    if (is_key && (facts.st_mode & OTHERS_MASK) != 0)
-        return error_set(error, STATUS_DENIED,
-                         "%s can be read by others; make it yours alone: chmod 600 %s", path, path);
-    if (facts.st_size <= 0 || (size_t)facts.st_size >= size)
-        return error_set(error, STATUS_INVALID, "%s is empty or larger than %zu bytes", path,
-                         size - 1);
-    return STATUS_OK;
-}
-
-static enum status read_text(int file, const char *path, char *ret_text, size_t size,
-                             struct error *error)
-{
+    uint64_t file_size = 0;
+    enum status status = folder->disk->size(file, &file_size);
+    if (status == STATUS_OK && (file_size == 0 || file_size >= size))
+        return error_set(folder->error, STATUS_INVALID, "%s/%s is empty or larger than %zu bytes",
+                         folder->path, name, size - 1);
     size_t used = 0;
-    while (used < size - 1) {
-        ssize_t count = read(file, ret_text + used, size - 1 - used);
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return failed(error, path, errno);
-        if (count == 0) break;
-        used += (size_t)count;
-    }
+    if (status == STATUS_OK) status = folder->disk->read(file, 0, ret_text, size - 1, &used);
+    if (status != STATUS_OK)
+        return error_set(folder->error, status, "%s/%s can't be read: %s", folder->path, name,
+                         status_name(status));
     ret_text[used] = '\0';
     if (memchr(ret_text, 0, used) != NULL)
-        return error_set(error, STATUS_INVALID, "%s is not a text", path);
+        return error_set(folder->error, STATUS_INVALID, "%s/%s is not a text", folder->path, name);
     return STATUS_OK;
 }
 
-static enum status load_file(const char *folder, const char *name, bool is_key, char *ret_text,
-                             size_t size, struct error *error)
+static enum status load(const struct folder *folder, const char *name, char *ret_text, size_t size)
+{
+    struct disk_file *file = NULL;
+    enum status status = folder->disk->open(folder->disk, name, DISK_OPEN_READ, &file);
+    if (status != STATUS_OK)
+        return error_set(folder->error, status, "%s/%s can't be read: %s", folder->path, name,
+                         status_name(status));
+    status = read_file(folder, file, name, ret_text, size);
+    folder->disk->close(file);
+    return status;
+}
+
+static enum status load_key(const struct folder *folder, char *ret_text, size_t size)
 {
     char path[PATH_BYTES];
-    enum status status = path_of(folder, name, "", path, error);
-    if (status != STATUS_OK) return status;
-    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (file < 0) return failed(error, path, errno);
-    status = check_file(file, path, is_key, size, error);
-    if (status == STATUS_OK) status = read_text(file, path, ret_text, size, error);
-    (void)close(file);
-    return status;
+    int length = snprintf(path, sizeof path, "%s/operator.key", folder->path);
+    if (length < 0 || (size_t)length >= sizeof path)
+        return error_set(folder->error, STATUS_INVALID, "the credential's path is too long");
+    if (host_check_private(path) == STATUS_DENIED)
+        return error_set(folder->error, STATUS_DENIED,
+                         "%s can be read by others; make it yours alone: chmod 600 %s", path, path);
+    return load(folder, "operator.key", ret_text, size);
 }
 
 /* One address on each line; empty lines and those that begin with '#' are left out. */
@@ -110,93 +84,35 @@ static enum status parse_addresses(char *text, struct credential *credential, st
     return STATUS_OK;
 }
 
-enum status credential_load(const char *folder, struct credential *ret_credential,
+static enum status load_all(const struct folder *folder, struct credential *read, char *addresses)
+{
+    enum status status = load(folder, "operator.crt", read->certificate, sizeof read->certificate);
+    if (status == STATUS_OK) status = load_key(folder, read->key, sizeof read->key);
+    if (status == STATUS_OK)
+        status = load(folder, "authority.crt", read->authority, sizeof read->authority);
+    if (status == STATUS_OK)
+        status = load(folder, "addresses", addresses, ADDRESSES_FILE_BYTES_MAX);
+    if (status == STATUS_OK) status = parse_addresses(addresses, read, folder->error);
+    return status;
+}
+
+enum status credential_load(const char *path, struct credential *ret_credential,
                             struct error *error)
 {
+    struct folder folder = { .path = path, .error = error };
+    enum status status = blocking_disk_open(path, &folder.disk, error);
+    if (status != STATUS_OK) return status;
     struct credential *read = calloc(1, sizeof *read);
     char *addresses = malloc(ADDRESSES_FILE_BYTES_MAX);
-    enum status status = STATUS_NO_MEMORY;
     if (read == NULL || addresses == NULL) {
-        (void)error_set(error, status, "no memory for a credential");
-        goto out;
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for a credential");
+    } else {
+        status = load_all(&folder, read, addresses);
+        if (status == STATUS_OK) *ret_credential = *read;
     }
-    status = load_file(folder, "operator.crt", false, read->certificate, sizeof read->certificate,
-                       error);
-    if (status == STATUS_OK)
-        status = load_file(folder, "operator.key", true, read->key, sizeof read->key, error);
-    if (status == STATUS_OK)
-        status = load_file(folder, "authority.crt", false, read->authority, sizeof read->authority,
-                           error);
-    if (status == STATUS_OK)
-        status = load_file(folder, "addresses", false, addresses, ADDRESSES_FILE_BYTES_MAX, error);
-    if (status == STATUS_OK) status = parse_addresses(addresses, read, error);
-    if (status == STATUS_OK) *ret_credential = *read;
-out:
     free(read);
     free(addresses);
-    return status;
-}
-
-/* --- saving ------------------------------------------------------------------------------------
- */
-
-static enum status write_whole(int file, const char *path, const char *text, struct error *error)
-{
-    size_t left = strlen(text);
-    while (left > 0) {
-        ssize_t count = write(file, text, left);
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return failed(error, path, errno);
-        text += count;
-        left -= (size_t)count;
-    }
-    return fsync(file) == 0 ? STATUS_OK : failed(error, path, errno);
-}
-
-/* Under another name first, so that a reader never sees a part. */
-static enum status save_file(const char *folder, const char *name, mode_t mode, const char *text,
-                             struct error *error)
-{
-    char path[PATH_BYTES];
-    enum status status = path_of(folder, name, ".new", path, error);
-    if (status != STATUS_OK) return status;
-    (void)unlink(path);
-    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    if (file < 0) return failed(error, path, errno);
-    status = write_whole(file, path, text, error);
-    (void)close(file);
-    if (status != STATUS_OK) {
-        (void)unlink(path);
-        return status;
-    }
-    int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0) return failed(error, folder, errno);
-    char from[NAME_MAX];
-    (void)snprintf(from, sizeof from, "%s.new", name);
-    if (renameat(directory, from, directory, name) != 0 || fsync(directory) != 0)
-        status = failed(error, path, errno);
-    (void)close(directory);
-    return status;
-}
-
-enum status credential_save(const char *folder, const struct credential *credential,
-                            struct error *error)
-{
-    if (mkdir(folder, FOLDER_MODE) != 0 && errno != EEXIST) return failed(error, folder, errno);
-    char *addresses = calloc(1, ADDRESSES_FILE_BYTES_MAX + 1);
-    if (addresses == NULL) return error_set(error, STATUS_NO_MEMORY, "no memory");
-    for (size_t i = 0; i < credential->address_count; i++) {
-        strcat(addresses, credential->addresses[i]);
-        strcat(addresses, "\n");
-    }
-    enum status status =
-        save_file(folder, "authority.crt", OTHER_MODE, credential->authority, error);
-    if (status == STATUS_OK)
-        status = save_file(folder, "operator.key", KEY_MODE, credential->key, error);
-    if (status == STATUS_OK)
-        status = save_file(folder, "operator.crt", OTHER_MODE, credential->certificate, error);
-    if (status == STATUS_OK) status = save_file(folder, "addresses", OTHER_MODE, addresses, error);
-    free(addresses);
+    blocking_disk_close(folder.disk);
     return status;
 }
 

@@ -27,9 +27,6 @@ struct credential {
  */
 MUST_USE enum status credential_load(const char *folder, struct credential *ret_credential,
                                      struct error *error);
-/* Makes the folder when it is missing. Each file is whole or not there at any moment. */
-MUST_USE enum status credential_save(const char *folder, const struct credential *credential,
-                                     struct error *error);
 /* For client_options.tls. STATUS_INVALID: a text of the credential is damaged. */
 MUST_USE enum status credential_tls(const struct credential *credential,
                                     struct tls_context **ret_context, struct error *error);

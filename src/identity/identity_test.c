@@ -247,21 +247,20 @@ static void names_are_bounded_and_plain(void **state)
 {
     (void)state;
     struct identity identity;
-    static const char *const bad[] = {
-        "",
-        "spiffe://",
-        "http://home/operator/ada",
-        "spiffe://home/operator",
-        "spiffe://home/operator/",
-        "spiffe://home/operator/a/b",
-        "spiffe://home/king/ada",
-        "spiffe://Home/operator/ada",
-        "spiffe:///operator/ada",
-        "spiffe://home/operator/a da",
-        "spiffe://home/operator/"
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        "aa"
-    };
+    static const char too_long[] = "spiffe://home/operator/"
+                                   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                   "aa";
+    static const char *const bad[] = { "",
+                                       "spiffe://",
+                                       "http://home/operator/ada",
+                                       "spiffe://home/operator",
+                                       "spiffe://home/operator/",
+                                       "spiffe://home/operator/a/b",
+                                       "spiffe://home/king/ada",
+                                       "spiffe://Home/operator/ada",
+                                       "spiffe:///operator/ada",
+                                       "spiffe://home/operator/a da",
+                                       too_long };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(identity_parse(bad[i], &identity), STATUS_INVALID);
     struct authority *authority = authority_of("home"), *none = NULL;

@@ -11,7 +11,8 @@
 #include "unum/v1/computer.pb-c.h"
 #include "unum/v1/registry.pb-c.h"
 
-enum { REPLY_ARENA_BYTES = 8 * 1024 * 1024, LOG_BYTES = 4096, SECOND_MS = 1000 };
+enum { REPLY_ARENA_BYTES = 8 * 1024 * 1024, LOG_BYTES = 4096 };
+static const uint64_t SECOND_MS = 1000;
 
 static const struct id computer = { { 7 } };
 
@@ -242,7 +243,7 @@ static enum status put_by(struct fixture *fixture, struct client *client, enum c
 {
     Unum__V1__PutRequest request = UNUM__V1__PUT_REQUEST__INIT;
     Unum__V1__PutResponse *response = NULL;
-    request.key.data = (uint8_t *)(uintptr_t)key;
+    request.key.data = (uint8_t *)key;
     request.key.len = strlen(key);
     request.value = request.key;
     fixture->error.text[0] = '\0';
@@ -328,7 +329,7 @@ FIBER_TEST(a_deadline_is_kept_by_the_port_when_the_client_does_not)
     static struct fixture fixture;
     fixture_open(&fixture);
     Unum__V1__PutRequest request = UNUM__V1__PUT_REQUEST__INIT;
-    request.key.data = (uint8_t *)(uintptr_t) "wait";
+    request.key.data = (uint8_t *)"wait";
     request.key.len = 4;
     struct client_stream *call = NULL;
     uint64_t start_ns = test_now_ns();

@@ -89,6 +89,13 @@ void host_random(void *ret_bytes, size_t size)
     }
 }
 
+enum status host_check_private(const char *file)
+{
+    struct stat facts;
+    if (stat(file, &facts) != 0) return errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO;
+    return (facts.st_mode & 077) == 0 ? STATUS_OK : STATUS_DENIED;
+}
+
 enum status host_give_folder(const char *folder, uint32_t user, struct error *error)
 {
     char *paths[] = { (char *)folder, NULL };

@@ -36,6 +36,10 @@ MUST_USE enum status host_give_folder(const char *folder, uint32_t user, struct 
 /* Let other users read the names in FOLDER and pass through it (mode 0755). */
 MUST_USE enum status host_pass_folder(const char *folder, struct error *error);
 
+/* Whether only the owner of FILE can reach it (mode & 077 is 0). STATUS_DENIED: others can.
+ * STATUS_NOT_FOUND, STATUS_IO. */
+MUST_USE enum status host_check_private(const char *file);
+
 /* SIGTERM and SIGINT become readiness of the returned descriptor (fiber_wait_readable); SIGPIPE is
  * ignored. */
 MUST_USE enum status host_signals_open(int *ret_descriptor, struct error *error);

@@ -405,8 +405,9 @@ static enum status breakage_of_receive(struct grpc_connection *connection, int r
     enum { SHOWN_BYTES_MAX = 16 };
     char shown[SHOWN_BYTES_MAX + 1];
     size_t count = size < SHOWN_BYTES_MAX ? size : SHOWN_BYTES_MAX;
+    memcpy(shown, bytes, count);
     for (size_t i = 0; i < count; i++)
-        shown[i] = bytes[i] >= 0x20 && bytes[i] <= 0x7e ? (char)bytes[i] : '.';
+        if (shown[i] < 0x20 || shown[i] > 0x7e) shown[i] = '.';
     shown[count] = '\0';
     return error_set(&connection->breakage, STATUS_INVALID,
                      "the peer does not speak HTTP/2: it begins with \"%s\"", shown);

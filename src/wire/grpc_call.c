@@ -93,8 +93,8 @@ static void set_status(struct grpc_call *call, enum grpc_status status, const ch
 
 static nghttp2_nv header_of(const char *name, const void *value, size_t value_size, uint8_t flags)
 {
-    return (nghttp2_nv) { .name = (uint8_t *)(uintptr_t)name,
-                          .value = (uint8_t *)(uintptr_t)value,
+    return (nghttp2_nv) { .name = (uint8_t *)name,
+                          .value = (uint8_t *)value,
                           .namelen = strlen(name),
                           .valuelen = value_size,
                           .flags = (uint8_t)(flags | NGHTTP2_NV_FLAG_NO_COPY_NAME) };

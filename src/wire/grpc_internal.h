@@ -109,8 +109,8 @@ void grpc_calls_unblock(struct grpc_connection *connection);
 
 #define GRPC_HEADER(NAME, VALUE)                                                                   \
     {                                                                                              \
-        (uint8_t *)(uintptr_t)(NAME), (uint8_t *)(uintptr_t)(VALUE), sizeof(NAME) - 1,             \
-            sizeof(VALUE) - 1, NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE        \
+        (uint8_t *)(NAME), (uint8_t *)(VALUE), sizeof(NAME) - 1, sizeof(VALUE) - 1,                \
+            NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE                           \
     }
 
 #endif

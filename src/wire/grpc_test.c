@@ -314,7 +314,7 @@ static void a_call_that_is_held_stops_its_sender_at_the_window(void **state)
         settle(&pair);
         assert_true(sent < MESSAGES);
     }
-    assert_true(pair.server.message_bytes <= 1024 * 1024);
+    assert_true(pair.server.message_bytes <= 1024ull * 1024);
     grpc_call_release(pair.server.last);
     settle(&pair);
     assert_int_equal(pair.server.messages, sent);
@@ -593,8 +593,8 @@ static void ask(const char *const (*headers)[2], size_t count, struct side *side
     assert_int_equal(nghttp2_session_client_new(&session, callbacks, ret_answer), 0);
     nghttp2_nv values[16];
     for (size_t i = 0; i < count; i++)
-        values[i] = (nghttp2_nv) { .name = (uint8_t *)(uintptr_t)headers[i][0],
-                                   .value = (uint8_t *)(uintptr_t)headers[i][1],
+        values[i] = (nghttp2_nv) { .name = (uint8_t *)headers[i][0],
+                                   .value = (uint8_t *)headers[i][1],
                                    .namelen = strlen(headers[i][0]),
                                    .valuelen = strlen(headers[i][1]) };
     assert_int_equal(nghttp2_submit_settings(session, 0, NULL, 0), 0);
@@ -683,8 +683,8 @@ static void a_client_that_goes_on_sending_after_the_answer_is_asked_to_stop(void
                                               { "content-type", "application/grpc" } };
     nghttp2_nv values[5];
     for (size_t i = 0; i < 5; i++)
-        values[i] = (nghttp2_nv) { .name = (uint8_t *)(uintptr_t)headers[i][0],
-                                   .value = (uint8_t *)(uintptr_t)headers[i][1],
+        values[i] = (nghttp2_nv) { .name = (uint8_t *)headers[i][0],
+                                   .value = (uint8_t *)headers[i][1],
                                    .namelen = strlen(headers[i][0]),
                                    .valuelen = strlen(headers[i][1]) };
     nghttp2_data_provider provider = { .read_callback = read_never };
@@ -777,7 +777,7 @@ static void the_memory_of_a_connection_has_a_budget(void **state)
     (void)state;
     struct grpc_memory memory;
     grpc_memory_init(&memory, 100000);
-    void *blocks[200];
+    void *blocks[200] = { NULL };
     size_t count = 0;
     while (count < 200 && (blocks[count] = grpc_memory_take(1000, &memory)) != NULL) count++;
     assert_int_equal(count, 100000 / 1024);
@@ -785,6 +785,7 @@ static void the_memory_of_a_connection_has_a_budget(void **state)
     assert_non_null(grown);
     memcpy(grown, "123456789", 10);
     assert_null(grpc_memory_resize(grown, 90000, &memory));
+    assert_true(count > 0);
     grpc_memory_give(blocks[--count], &memory);
     grown = grpc_memory_resize(grown, 500, &memory);
     assert_string_equal(grown, "123456789");
@@ -801,7 +802,7 @@ static void a_client_that_exhausts_the_budget_loses_its_connection_only(void **s
     static struct pair pair;
     pair_init(&pair);
     struct grpc_options options = {
-        .is_server = true, .events = &events, .context = &side, .memory_bytes_max = 128 * 1024
+        .is_server = true, .events = &events, .context = &side, .memory_bytes_max = 128ull * 1024
     };
     assert_int_equal(grpc_connection_create(&options, &side.connection), STATUS_OK);
     for (int i = 0; i < 100; i++) (void)start(&pair, "/a.B/C");

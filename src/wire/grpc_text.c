@@ -137,7 +137,8 @@ void grpc_message_decode(struct bytes encoded, char ret_text[GRPC_STATUS_TEXT_BY
                 i += 2;
             }
         }
-        ret_text[used++] = c == 0 ? '?' : (char)c;
+        if (c == 0) c = (uint8_t)'?';
+        memcpy(ret_text + used++, &c, 1);
     }
     ret_text[used] = '\0';
 }

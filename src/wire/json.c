@@ -196,7 +196,7 @@ static void put_value(struct encoder *encoder, const ProtobufCFieldDescriptor *f
         break;
     case PROTOBUF_C_TYPE_BYTES: put_base64(encoder, bytes_of(data->data, data->len)); break;
     case PROTOBUF_C_TYPE_MESSAGE:
-        memcpy(&message, value, sizeof message);
+        memcpy(&message, value, sizeof(void *));
         put_message(encoder, message);
         break;
     default: put_number(encoder, field->type, value);

@@ -197,7 +197,7 @@ static enum status take_submessage(struct decoder *decoder, const struct place *
 {
     ProtobufCMessage *message;
     enum status status = take_message(decoder, place, value, descriptor, &message);
-    if (status == STATUS_OK) memcpy(ret_pointer, &message, sizeof message);
+    if (status == STATUS_OK) memcpy(ret_pointer, &message, sizeof(void *));
     return status;
 }
 
@@ -303,7 +303,7 @@ static enum status take_map(struct decoder *decoder, const struct place *place, 
     if (!json_is_object(value))
         return refuse(decoder, place, "must be an object, not %s", kind_of(value));
     ProtobufCMessage **entries =
-        arena_take(decoder->arena, json_object_size(value) * sizeof *entries);
+        arena_take(decoder->arena, json_object_size(value) * sizeof(void *));
     if (entries == NULL) return arena_is_full(decoder);
     size_t count = 0;
     const char *key;
@@ -317,7 +317,7 @@ static enum status take_map(struct decoder *decoder, const struct place *place, 
         if (status != STATUS_OK) return status;
         count++;
     }
-    memcpy(ret_array, &entries, sizeof entries);
+    memcpy(ret_array, &entries, sizeof(void *));
     *ret_count = count;
     return STATUS_OK;
 }
@@ -398,7 +398,7 @@ static enum status take_message(struct decoder *decoder, const struct place *pla
     const char *name;
     json_t *member;
     uint64_t seen = 0;
-    json_object_foreach((json_t *)(uintptr_t)value, name, member)
+    json_object_foreach((json_t *)value, name, member)
     {
         struct place at = { .above = place, .name = name };
         const ProtobufCFieldDescriptor *field = field_named(descriptor, name);
@@ -459,6 +459,6 @@ enum status json_decode(const ProtobufCMessageDescriptor *descriptor, struct byt
     ProtobufCMessage *message = NULL;
     enum status status = take_message(&decoder, NULL, root, descriptor, &message);
     json_decref(root);
-    if (status == STATUS_OK) memcpy(ret_message, &message, sizeof message);
+    if (status == STATUS_OK) memcpy(ret_message, &message, sizeof(void *));
     return status;
 }

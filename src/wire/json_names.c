@@ -12,7 +12,8 @@ void json_name_of(const char *name, char ret_name[JSON_NAME_BYTES_MAX + 1])
             continue;
         }
         bool is_lower = *name >= 'a' && *name <= 'z';
-        ret_name[used++] = upper && is_lower ? (char)(*name - 'a' + 'A') : *name;
+        ret_name[used++] = *name;
+        if (upper && is_lower) ret_name[used - 1] &= ~0x20; /* to upper case */
         upper = false;
     }
     ret_name[used] = '\0';
@@ -30,7 +31,7 @@ bool json_is_map(const ProtobufCMessageDescriptor *parent, const ProtobufCFieldD
         return false;
     char expected[JSON_NAME_BYTES_MAX + 1];
     json_name_of(field->name, expected);
-    if (expected[0] >= 'a' && expected[0] <= 'z') expected[0] = (char)(expected[0] - 'a' + 'A');
+    if (expected[0] >= 'a' && expected[0] <= 'z') expected[0] &= ~0x20;
     const char *rest = entry->name + length + 1;
     return strncmp(rest, expected, strlen(expected)) == 0 &&
            strcmp(rest + strlen(expected), "Entry") == 0;
@@ -43,6 +44,7 @@ size_t base64_encoded_size(size_t size)
 
 void base64_encode(struct bytes bytes, char *ret_text)
 {
+    static const char padding = '=';
     size_t used = 0;
     for (size_t i = 0; i < bytes.size; i += 3) {
         size_t left = bytes.size - i;
@@ -51,8 +53,10 @@ void base64_encode(struct bytes bytes, char *ret_text)
         if (left > 2) group |= bytes.data[i + 2];
         ret_text[used++] = alphabet[group >> 18];
         ret_text[used++] = alphabet[group >> 12 & 63];
-        ret_text[used++] = left > 1 ? alphabet[group >> 6 & 63] : '=';
-        ret_text[used++] = left > 2 ? alphabet[group & 63] : '=';
+        ret_text[used] = ret_text[used + 1] = padding;
+        if (left > 1) ret_text[used] = alphabet[group >> 6 & 63];
+        if (left > 2) ret_text[used + 1] = alphabet[group & 63];
+        used += 2;
     }
 }
 

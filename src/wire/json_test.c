@@ -73,8 +73,8 @@ static char *random_text(const struct maker *maker, size_t number)
     size_t used = (size_t)snprintf(text, sizeof text, "%zu", number);
     for (uint64_t i = below(maker, 20); i > 0; i--) {
         const char *part = parts[below(maker, sizeof parts / sizeof parts[0])];
-        memcpy(text + used, part, strlen(part));
-        used += strlen(part);
+        size_t length = strlen(part);
+        for (size_t k = 0; k < length; k++) text[used++] = part[k];
     }
     return arena_copy_text(maker->arena, text, used);
 }
@@ -132,7 +132,7 @@ static void random_list(const struct maker *maker, const ProtobufCFieldDescripto
         random_value(maker, field, i, array + i * size);
         if (field->type != PROTOBUF_C_TYPE_MESSAGE) continue;
         ProtobufCMessage *entry;
-        memcpy(&entry, array + i * size, sizeof entry);
+        memcpy(&entry, array + i * size, sizeof(void *));
         /* The keys of a map differ. */
         if (strstr(entry->descriptor->name, "Entry") != NULL)
             random_value(maker, &entry->descriptor->fields[0], i,
@@ -220,7 +220,7 @@ static void the_text_is_that_of_the_proto3_mapping(void **state)
 {
     (void)state;
     Unum__V1__KeyValue item = UNUM__V1__KEY_VALUE__INIT;
-    item.key = (ProtobufCBinaryData) { .data = (uint8_t *)(uintptr_t) "key\xff", .len = 4 };
+    item.key = (ProtobufCBinaryData) { .data = (uint8_t *)"key\xff", .len = 4 };
     item.create_revision = UINT64_MAX;
     Unum__V1__Event event = UNUM__V1__EVENT__INIT, *events = &event;
     event.kind = UNUM__V1__EVENT__KIND__DELETE;
@@ -240,12 +240,12 @@ static void the_text_is_that_of_the_proto3_mapping(void **state)
     check_text(&empty.base, JSON_COMPACT, "{}");
     check_text(&empty.base, JSON_DEFAULTS, "{\"created\":false,\"revision\":\"0\",\"events\":[]}");
     Unum__V1__Reason reason = UNUM__V1__REASON__INIT;
-    reason.text = (char *)(uintptr_t) "a\xff\"\t\x1f\xed\xa0\x80";
+    reason.text = (char *)"a\xff\"\t\x1f\xed\xa0\x80";
     check_text(&reason.base, JSON_COMPACT,
                "{\"text\":\"a\xef\xbf\xbd\\\"\\t\\u001f\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"}");
     Unum__V1__Job__LabelsEntry label = UNUM__V1__JOB__LABELS_ENTRY__INIT, *labels = &label;
-    label.key = (char *)(uintptr_t) "zone";
-    label.value = (char *)(uintptr_t) "a";
+    label.key = (char *)"zone";
+    label.value = (char *)"a";
     Unum__V1__Job job = UNUM__V1__JOB__INIT;
     job.n_labels = 1;
     job.labels = &labels;
