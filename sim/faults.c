@@ -51,6 +51,9 @@ struct world_plan world_plan_life(struct world *world, uint64_t calm_ns)
     if (world_chance(random, 30)) plan.breaks_per_million = (unsigned)world_draw(random, 100, 5000);
     plan.down_ns = world_draw(random, 0, 400) * WORLD_MS;
     if (world_chance(random, 20)) plan.down_ns = world_draw(random, 400, 5000) * WORLD_MS;
+    if (world_chance(random, 8)) {
+        plan.rotten_reads_per_million = (unsigned)world_draw(random, 50, 5000);
+    }
     if (plan.end_ns > calm_ns) plan.end_ns = calm_ns;
     return plan;
 }
@@ -65,6 +68,7 @@ void world_arm(struct world *world, const struct world_plan *plan)
     else if (plan->end_operation != 0)
         options->crash_at = operations + plan->end_operation;
     if (plan->sync_failure != 0) options->sync_fails_at = syncs + plan->sync_failure;
+    options->rot_reads_per_million = plan->rotten_reads_per_million;
     options->slow_permille = plan->slow_permille;
     options->slow_ns = plan->slow_ns;
     sim_network_set_breaks(world->network, plan->breaks_per_million);
@@ -120,8 +124,6 @@ void world_rot(struct world *world)
         if (!is_clean(name->node, offset)) continue;
         if (name->node == last.node && offset >= last.from && offset < last.to) continue;
         if (sim_disk_rot(disk, name->path, offset, bit) != STATUS_OK) continue;
-        world->life.rotten = true;
-        world->result->bits_rotten++;
         world_say(world, "disk", "bit %u of byte %llu of %s is rotten", bit,
                   (unsigned long long)offset, name->path);
         return;

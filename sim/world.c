@@ -154,11 +154,17 @@ static void begin_life(struct world *world, const struct world_plan *plan)
 {
     world->life = (struct world_life) { .status = STATUS_OK };
     condition_init(&world->life.changed);
+    world->life.rotten_before = world->disk.counters.bits_rotten;
     witness_restarted(world->witness);
     world_arm(world, plan);
     scope_init(&world->life.scope, world->root);
     enum status status = scope_spawn(&world->life.scope, "machine", machine_fiber, world);
     if (status != STATUS_OK) world->life.over = true;
+}
+
+static bool is_rotten(const struct world *world)
+{
+    return world->disk.counters.bits_rotten > world->life.rotten_before;
 }
 
 static void notice_failed_syncs(struct world *world)
@@ -175,10 +181,11 @@ static void judge_end(struct world *world)
     const struct world_life *life = &world->life;
     if (disk_is_dead(world) || world->result->failed) return;
     notice_failed_syncs(world);
-    if (life->rotten || life->full || life->sync_failed) {
+    bool rotten = is_rotten(world);
+    if (rotten || life->full || life->sync_failed) {
         world_say(world, "machine", "gives up: %s", life->error.text);
         bool honest = life->status == STATUS_CORRUPT || life->status == STATUS_UNSUPPORTED;
-        if (life->rotten && honest) world->result->refused_starts++;
+        if (rotten && honest) world->result->refused_starts++;
         return;
     }
     world_fail(world, "the daemon gave up without a cause (%s): %s", status_name(life->status),
@@ -209,6 +216,7 @@ static void end_life(struct world *world, enum world_end end)
         world->result->power_losses++;
     else if (end != WORLD_END_ORDERLY)
         world->result->crashes++;
+    world->result->bits_rotten = world->disk.counters.bits_rotten;
     sim_disk_restart(&world->disk);
     sim_disk_heal(&world->disk);
     world->disk.options.full_at = world->disk.options.full_until = 0;
@@ -235,9 +243,7 @@ static void happen(struct world *world, const struct world_plan *plan, struct wi
         }
         disk->full_at = full ? 1 : 0;
     }
-    if (plan->rot_ns != 0 && now >= plan->rot_ns && world->disk.rot_count == 0 &&
-        !world->life.rotten)
-        world_rot(world);
+    if (plan->rot_ns != 0 && now >= plan->rot_ns && !is_rotten(world)) world_rot(world);
     if (plan->kill_pause_ns != 0 && now >= next->kill_ns) {
         next->kill_ns = now + plan->kill_pause_ns;
         if (sim_supervisor_kill_one(world->supervisor))

@@ -34,7 +34,8 @@ struct world_plan {
     uint64_t sync_failure;  /* counted likewise */
     uint64_t full_from_ns, full_until_ns;
     uint64_t rot_ns;
-    uint64_t kill_pause_ns; /* between kills of tasks' processes */
+    unsigned rotten_reads_per_million; /* the platter is fine, what is read is not */
+    uint64_t kill_pause_ns;            /* between kills of tasks' processes */
     uint64_t break_pause_ns;
     unsigned slow_permille;
     uint64_t slow_ns;
@@ -50,7 +51,8 @@ struct world_life {
     struct error error;
     struct condition changed;
     /* What may make it fail. */
-    bool rotten, full, sync_failed;
+    bool full, sync_failed;
+    uint64_t rotten_before; /* bits, in all lives before this one */
 };
 
 struct world_job {
