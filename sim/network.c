@@ -173,7 +173,7 @@ static void free_end(struct end *end)
 
 static struct end *end_of(const struct stream *stream)
 {
-    return (struct end *)(uintptr_t)stream; /* the first member */
+    return (struct end *)stream; /* the first member */
 }
 
 /* The way out of every call that may have waited. */
@@ -348,7 +348,7 @@ static const struct stream_operations stream_functions = {
 
 static struct sim_listener *listener_of(const struct listener *listener)
 {
-    return (struct sim_listener *)(uintptr_t)listener; /* the first member */
+    return (struct sim_listener *)listener; /* the first member */
 }
 
 static void free_listener(struct sim_listener *listener)
@@ -530,11 +530,11 @@ static struct connection *create_connection(struct sim_network *network, struct 
 static enum status machine_connect(struct network *base, const char *address, uint64_t deadline_ns,
                                    struct stream **ret_stream, struct error *error)
 {
-    struct sim_machine *self = machine_of(base), *named;
+    struct sim_machine *self = machine_of(base), *named = NULL;
     struct sim_network *network = self->world;
     uint16_t port;
     enum status status = parse_address(network, address, &named, &port, error);
-    if (status != STATUS_OK) return status;
+    if (status != STATUS_OK || named == NULL) return status;
     /* There and back, before we know. */
     uint64_t delay_ns = network->options.delay_ns_min * 2, now = now_of(network);
     if (deadline_ns <= now + delay_ns) {
