@@ -27,6 +27,9 @@ struct task {
     char behaviour[16];
     struct policy_spec spec;
     struct process process;
+    uint64_t memory_bytes;
+    uint64_t restarts_ns[SIM_SUPERVISOR_RESTARTS_MAX]; /* a ring */
+    uint64_t restart_count;
 };
 
 struct packet {
@@ -183,26 +186,45 @@ static void report(struct sim_supervisor *supervisor, uint32_t slot)
 /* --- processes
  * ------------------------------------------------------------------------------------ */
 
+static void fail(struct sim_supervisor *supervisor, const struct task *task, const char *what)
+{
+    char text[256];
+    (void)snprintf(text, sizeof text, "task %s: %s", task->name, what);
+    supervisor->options.failed(supervisor->options.context, text);
+}
+
+static void check_restarts(struct sim_supervisor *supervisor, struct task *task)
+{
+    uint64_t now = now_of(supervisor), limit = task->spec.restarts_limit;
+    if (limit > 0 && limit < SIM_SUPERVISOR_RESTARTS_MAX && task->restart_count >= limit) {
+        uint64_t before =
+            task->restarts_ns[(task->restart_count - limit) % SIM_SUPERVISOR_RESTARTS_MAX];
+        if (now < before + task->spec.restarts_period_ms * MS)
+            fail(supervisor, task, "restarted more often than it may be");
+    }
+    task->restarts_ns[task->restart_count++ % SIM_SUPERVISOR_RESTARTS_MAX] = now;
+}
+
+static void check_memory(struct sim_supervisor *supervisor, const struct task *task)
+{
+    uint64_t used = 0;
+    for (uint32_t slot = 0; slot < SIM_SUPERVISOR_TASKS_MAX; slot++)
+        if (supervisor->tasks[slot].process.live) used += supervisor->tasks[slot].memory_bytes;
+    if (used + task->memory_bytes > supervisor->options.memory_bytes)
+        fail(supervisor, task, "started though the machine's memory is promised to others");
+}
+
 static void spawn_process(struct sim_supervisor *supervisor, uint32_t slot, uint64_t incarnation)
 {
     struct task *task = &supervisor->tasks[slot];
     struct process *process = &task->process;
-    char text[128];
-    if (process->live) {
-        (void)snprintf(text, sizeof text, "two live incarnations of %s", task->name);
-        supervisor->options.failed(supervisor->options.context, text);
-    }
-    if (sim_supervisor_live_named(supervisor, task->name) > (process->live ? 1 : 0)) {
-        (void)snprintf(text, sizeof text, "%s is started while another of this name lives",
-                       task->name);
-        supervisor->options.failed(supervisor->options.context, text);
-    }
-    if (incarnation <= process->last_incarnation) {
-        (void)snprintf(text, sizeof text, "incarnation %llu of %s comes after %llu",
-                       (unsigned long long)incarnation, task->name,
-                       (unsigned long long)process->last_incarnation);
-        supervisor->options.failed(supervisor->options.context, text);
-    }
+    if (process->live) fail(supervisor, task, "two live incarnations");
+    if (sim_supervisor_live_named(supervisor, task->name) > (process->live ? 1 : 0))
+        fail(supervisor, task, "started while another of this name lives");
+    if (incarnation <= process->last_incarnation)
+        fail(supervisor, task, "an incarnation's number does not rise");
+    if (process->last_incarnation != 0) check_restarts(supervisor, task);
+    check_memory(supervisor, task);
     if (process->last_incarnation != 0) supervisor->restarts++;
     *process = (struct process) {
         .live = true,
@@ -376,7 +398,7 @@ static void start_task(struct sim_supervisor *supervisor, uint64_t request,
         return;
     }
     struct task *task = &supervisor->tasks[slot];
-    *task = (struct task) { .used = true, .id = start->task };
+    *task = (struct task) { .used = true, .id = start->task, .memory_bytes = start->memory_bytes };
     copy_bytes(task->job, sizeof task->job, start->job);
     copy_bytes(task->name, sizeof task->name, start->name);
     const char *words[SUPERVISE_STRINGS_COUNT_MAX > 32 ? 32 : SUPERVISE_STRINGS_COUNT_MAX];

@@ -7,8 +7,9 @@
  * while; "broken" can't be started. A process takes a while to start and its tree a while to be
  * gone.
  *
- * Checked here, independent of the policy: never two live incarnations of a task, and incarnation
- * numbers only rise. */
+ * Checked here, independent of policy and controller: never two live incarnations of a task or of a
+ * task's name, incarnation numbers only rise, no more restarts in a period than the task may have,
+ * and never more memory promised than there is. */
 #ifndef UNUM_SIM_SUPERVISOR_H
 #define UNUM_SIM_SUPERVISOR_H
 
@@ -20,6 +21,7 @@ enum {
     SIM_SUPERVISOR_TASKS_MAX = 64,
     SIM_SUPERVISOR_EVENTS_MAX = 256,
     SIM_SUPERVISOR_PACKETS_MAX = 1024,
+    SIM_SUPERVISOR_RESTARTS_MAX = 32, /* within a task's period */
 };
 
 struct sim_supervisor;
@@ -28,6 +30,7 @@ struct sim_supervisor_options {
     struct scope *scope; /* its fiber lives here, not in the machine's */
     struct clock *clock;
     uint64_t seed;
+    uint64_t memory_bytes; /* of the machine */
     /* A violated promise; must not return to normal work. */
     void (*failed)(void *context, const char *text);
     /* Every change, for the timeline. */

@@ -43,7 +43,9 @@ static bool insist(struct person *person, const char *path, const ProtobufCMessa
 static bool apply(struct person *person, const struct world_job *job)
 {
     char version[24];
+    bool large = strcmp(job->behaviour, "large") == 0; /* behaves as a steady one */
     char *command[1] = { text(job->behaviour) };
+    Unum__V1__Resources resources = UNUM__V1__RESOURCES__INIT;
     Unum__V1__Job__EnvironmentEntry variable = UNUM__V1__JOB__ENVIRONMENT_ENTRY__INIT;
     Unum__V1__Job__EnvironmentEntry *environment[1] = { &variable };
     Unum__V1__Restart restart = UNUM__V1__RESTART__INIT;
@@ -58,13 +60,17 @@ static bool apply(struct person *person, const struct world_job *job)
     message.command = command;
     message.n_environment = 1;
     message.environment = environment;
-    restart.burst = 20;
-    restart.period_ms = 5000;
+    /* What is to be up at the end must not be held back for long. */
+    bool lasting = strcmp(job->behaviour, "steady") == 0 || strcmp(job->behaviour, "stubborn") == 0;
+    restart.burst = lasting ? 20 : 4;
+    restart.period_ms = lasting ? 5000 : 8000;
     restart.backoff_ms = 50;
     restart.backoff_max_ms = 2000;
     message.restart = &restart;
     stop.grace_ms = 1500;
     message.stop = &stop;
+    resources.memory_bytes = large ? WORLD_LARGE_TASK_BYTES : 0;
+    message.resources = &resources;
     Unum__V1__Job *jobs[1] = { &message };
     Unum__V1__ApplyRequest request = UNUM__V1__APPLY_REQUEST__INIT;
     request.n_jobs = 1;

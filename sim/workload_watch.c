@@ -116,7 +116,10 @@ static void watch_once(struct watcher *watcher)
             person_unpack(person, &unum__v1__watch_response__descriptor);
         if (response == NULL) return;
         take_response(watcher, response);
-        /* Now and then somebody changes his mind. */
+        /* Some read slowly; now and then somebody changes his mind. */
+        if (world->final_revision == 0 && world_chance(&person->random, 2) &&
+            !person_pause(person, 100, 2000))
+            break;
         if (world->final_revision == 0 && world_chance(&person->random, 1)) break;
     }
     bool compacted = status == STATUS_INVALID;

@@ -11,11 +11,12 @@ enum {
     SECONDS_DEFAULT = 60,
     POLL_MS = 2,
     SERVES_SECONDS_MAX = 10, /* after the faults */
+    WRITERS_SECONDS_MAX = 10,
     WATCHES_SECONDS_MAX = 10,
     JOBS_SECONDS_MAX = 40,
-    STOPS_SECONDS_MAX = 20,    /* slow disks take their time */
-    WIND_UP_SECONDS_MAX = 120, /* all of the above, and what clients still do */
-    SEGMENT_BYTES = 64 * 1024, /* small: segments and memtables come and go */
+    STOPS_SECONDS_MAX = 20,     /* slow disks take their time */
+    WIND_UP_SECONDS_MAX = 120,  /* all of the above, and what clients still do */
+    SEGMENT_BYTES = 256 * 1024, /* small: segments and memtables come and go */
     MEMTABLE_BYTES = 128 * 1024,
     LEASE_SLACK_SECONDS = 6, /* slow disks and their queues */
 };
@@ -105,7 +106,7 @@ static struct node_options node_options_of(struct world *world)
         .machine_name = "m1",
         .address = WORLD_ADDRESS,
         .cores = 8,
-        .memory_bytes = UINT64_C(16) << 30,
+        .memory_bytes = WORLD_MEMORY_BYTES,
         .process = (uint32_t)world->life_number + 1,
         .supervisor = sim_supervisor_transport(world->supervisor),
         .journal_segment_bytes = SEGMENT_BYTES,
@@ -340,6 +341,18 @@ static void wait_for_jobs(struct world *world)
     world_say(world, "world", "all wanted tasks are up");
 }
 
+static void stop_writers(struct world *world)
+{
+    uint64_t deadline_ns = world_now(world) + WRITERS_SECONDS_MAX * WORLD_SECOND;
+    world->writers_stop = true;
+    while (world->writers.fiber_count > 0 && world_now(world) < deadline_ns)
+        if (fiber_sleep_ns(20 * WORLD_MS) != STATUS_OK) return;
+    if (world->writers.fiber_count > 0)
+        world_fail(world, "a writer does not come to an end within %d s", WRITERS_SECONDS_MAX);
+    else
+        world_say(world, "world", "the writers have stopped");
+}
+
 static void finish_watches(struct world *world)
 {
     struct scope *scope = &world->watchers;
@@ -360,9 +373,7 @@ static void come_back(struct world *world, uint64_t work_until_ns)
     if (wait_until_it_serves(world)) {
         enum status status = fiber_sleep_until_ns(work_until_ns);
         (void)status; /* cancelled: what follows returns at once */
-        world->writers_stop = true;
-        scope_join(&world->writers);
-        world_say(world, "world", "the writers have stopped");
+        stop_writers(world);
         if (!fiber_must_stop()) world_read_all(world);
         if (!fiber_must_stop()) finish_watches(world);
         if (!fiber_must_stop()) wait_for_jobs(world);
@@ -390,6 +401,7 @@ static void create_supervisor(struct world *world, struct scope *scope)
         .scope = scope,
         .clock = world->clock,
         .seed = world->options.seed ^ 0x73757065,
+        .memory_bytes = WORLD_MEMORY_BYTES,
         .failed = supervisor_failed,
         .changed = task_changed,
         .context = world,
@@ -413,6 +425,7 @@ static void world_main(struct scope *root, void *context)
         world_start_watchers(world);
         world_start_lease_clients(world);
         world_start_jobs_client(world);
+        world_start_others(world);
     }
     while (!fiber_must_stop() && world_now(world) < calm_ns) live_once(world, calm_ns);
     if (!fiber_must_stop()) {

@@ -21,6 +21,10 @@ enum {
 static const uint64_t WORLD_MS = 1000000;
 static const uint64_t WORLD_SECOND = 1000000000;
 
+/* Room for two of the large tasks, and for all of the small ones. */
+static const uint64_t WORLD_MEMORY_BYTES = UINT64_C(4) << 30;
+static const uint64_t WORLD_LARGE_TASK_BYTES = UINT64_C(3) << 29;
+
 #define WORLD_ADDRESS "m1:7117"
 
 /* How a life of the machine ends. */
@@ -115,6 +119,7 @@ void world_start_registry_clients(struct world *world);
 void world_start_watchers(struct world *world);
 void world_start_lease_clients(struct world *world);
 void world_start_jobs_client(struct world *world);
+void world_start_others(struct world *world);
 /* Read every key once, linearizably, and set final_revision. */
 void world_read_all(struct world *world);
 /* Every wanted task is up, once; every job can say why. False: not yet, TEXT says what. */
