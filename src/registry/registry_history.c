@@ -96,6 +96,9 @@ enum status registry_history_compact(struct registry_apply *apply)
 
     const struct store_range *range = &registry->range;
     uint64_t first = registry->counters.compact_revision + 1;
+    /* A revision has an event at least, so no more are looked at. The store has to write what is
+     * pending before it can iterate over it; the oldest revisions are not. */
+    if (last >= first + REGISTRY_COMPACT_EVENTS_MAX) last = first + REGISTRY_COMPACT_EVENTS_MAX - 1;
     struct store_iterator *iterator;
     enum status status = store_iterator_create(
         range, NULL, registry_key_history(registry->key_scratch[0], first),

@@ -6,6 +6,7 @@ extern "C" {
 
 #include <rocksdb/env.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
@@ -571,6 +572,69 @@ class ShimEnv : public rocksdb::Env {
     uint64_t ticks_ = 1000000000;
 };
 
+/* One thread for one job at a time. Without a thread the job runs on its caller's. */
+class Runner {
+  public:
+    ~Runner()
+    {
+        {
+            std::lock_guard<std::mutex> guard(mutex_);
+            stopping_ = true;
+        }
+        wake_.notify_all();
+        if (thread_.joinable()) thread_.join();
+    }
+    void Run(void (*function)(void *), void *argument)
+    {
+        if (!thread_.joinable()) {
+            try {
+                thread_ = std::thread([this] { Work(); });
+            } catch (...) {
+                function(argument);
+                return;
+            }
+        }
+        {
+            std::lock_guard<std::mutex> guard(mutex_);
+            function_ = function;
+            argument_ = argument;
+            busy_.store(true, std::memory_order_relaxed);
+        }
+        wake_.notify_one();
+    }
+    bool IsFinished() const { return !busy_.load(std::memory_order_acquire); }
+    void Await()
+    {
+        std::unique_lock<std::mutex> guard(mutex_);
+        finished_.wait(guard, [this] { return IsFinished(); });
+    }
+
+  private:
+    void Work()
+    {
+        std::unique_lock<std::mutex> guard(mutex_);
+        for (;;) {
+            wake_.wait(guard, [this] { return stopping_ || function_ != nullptr; });
+            if (function_ == nullptr) return;
+            void (*function)(void *) = function_;
+            void *argument = argument_;
+            function_ = nullptr;
+            guard.unlock();
+            function(argument);
+            guard.lock();
+            busy_.store(false, std::memory_order_release);
+            finished_.notify_all();
+        }
+    }
+    std::mutex mutex_;
+    std::condition_variable wake_, finished_;
+    void (*function_)(void *) = nullptr;
+    void *argument_ = nullptr;
+    std::atomic<bool> busy_ { false };
+    bool stopping_ = false;
+    std::thread thread_;
+};
+
 } // namespace
 
 struct rocksdb_env_shim {
@@ -581,6 +645,7 @@ struct rocksdb_env_shim {
     }
     ShimEnv env;
     rocksdb_env_t handle;
+    Runner runner;
 };
 
 enum status rocksdb_env_shim_create(struct disk *disk, bool simulation,
@@ -613,4 +678,19 @@ rocksdb_env_t *rocksdb_env_shim_env(struct rocksdb_env_shim *shim)
 void rocksdb_env_shim_wait_idle(struct rocksdb_env_shim *shim)
 {
     shim->env.WaitIdle();
+}
+
+void rocksdb_env_shim_run(struct rocksdb_env_shim *shim, void (*function)(void *), void *argument)
+{
+    shim->runner.Run(function, argument);
+}
+
+bool rocksdb_env_shim_is_finished(struct rocksdb_env_shim *shim)
+{
+    return shim->runner.IsFinished();
+}
+
+void rocksdb_env_shim_await(struct rocksdb_env_shim *shim)
+{
+    shim->runner.Await();
 }

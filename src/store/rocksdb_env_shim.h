@@ -32,6 +32,15 @@ rocksdb_env_t *rocksdb_env_shim_env(struct rocksdb_env_shim *shim);
 /* In simulation: return when no background work is left. Otherwise at once. */
 void rocksdb_env_shim_wait_idle(struct rocksdb_env_shim *shim);
 
+/* A thread that runs one function at a time in the order they are given, started with the first.
+ * FUNCTION begins after all that the caller did before, and what it did is seen by who finds it
+ * finished. The one before must have been found finished or awaited. Where no thread can be had,
+ * FUNCTION has run on the caller's. */
+void rocksdb_env_shim_run(struct rocksdb_env_shim *shim, void (*function)(void *), void *argument);
+bool rocksdb_env_shim_is_finished(struct rocksdb_env_shim *shim);
+/* Blocks until it is finished. */
+void rocksdb_env_shim_await(struct rocksdb_env_shim *shim);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,12 +1,9 @@
 #include "store/store.h"
 
 #include "reactor/reactor.h"
-#include "store/rocksdb_env_shim.h"
+#include "store/store_internal.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <rocksdb/c.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 enum {
@@ -18,32 +15,9 @@ enum {
     MANIFEST_PREALLOCATED_BYTES = 64 * 1024,
     OPEN_FILES_MAX = 256,
     BLOOM_BITS_PER_KEY = 10,
-    LEVEL0_FILES_COMPACTED = 4,
     LEVEL0_FILES_STALLED = 24,
-    /* A flush writes about what the memtables hold; with less room than that it is not begun. */
-    FLUSH_ROOM_BYTES = 1024 * 1024,
     KEY_BYTES_ON_STACK = 512,
     READ_TIER_PERSISTED = 2, /* rocksdb::kPersistedTier */
-};
-
-struct store {
-    struct disk *disk;
-    struct rocksdb_env_shim *shim;
-    rocksdb_t *db;
-    rocksdb_options_t *options;
-    rocksdb_cache_t *cache;
-    rocksdb_writeoptions_t *write_options;
-    rocksdb_readoptions_t *read_options, *persisted_options;
-    rocksdb_flushoptions_t *flush_wait, *flush_start;
-    uint64_t memtable_bytes;
-    atomic_uint_fast64_t unflushed_bytes; /* of batches written since the last flush began */
-    atomic_bool failed;                   /* for good */
-    bool simulation;
-};
-
-struct store_batch {
-    struct store *store;
-    rocksdb_writebatch_t *batch;
 };
 
 struct store_snapshot {
@@ -61,7 +35,7 @@ struct store_iterator {
 /* --- helpers ------------------------------------------------------------------------------------
  */
 
-static void prefix_encode(const struct store_range *range, uint8_t prefix[STORE_KEY_PREFIX_BYTES])
+void store_prefix_encode(const struct store_range *range, uint8_t prefix[STORE_KEY_PREFIX_BYTES])
 {
     store_u64_be(prefix, range->group);
     store_u32_be(prefix + 8, range->generation);
@@ -75,7 +49,7 @@ static uint8_t *key_encode(const struct store_range *range, struct bytes key,
     size_t size = STORE_KEY_PREFIX_BYTES + key.size;
     uint8_t *bytes = size <= KEY_BYTES_ON_STACK ? small : malloc(size);
     if (bytes == NULL) return NULL;
-    prefix_encode(range, bytes);
+    store_prefix_encode(range, bytes);
     if (key.size > 0) memcpy(bytes + STORE_KEY_PREFIX_BYTES, key.data, key.size);
     return bytes;
 }
@@ -108,7 +82,7 @@ static enum status status_of(const char *text)
 }
 
 /* Take RocksDB's text and make it a status. A failure other than BUSY closes the store. */
-static enum status judge(struct store *store, char *text, struct error *error, const char *what)
+enum status store_judge(struct store *store, char *text, struct error *error, const char *what)
 {
     if (text == NULL) return STATUS_OK;
     enum status status = status_of(text);
@@ -155,7 +129,7 @@ static void set_options(struct store *store, rocksdb_options_t *options)
     rocksdb_options_set_max_write_buffer_size_to_maintain(options, 0);
     rocksdb_options_set_target_file_size_base(options, TABLE_BYTES);
     rocksdb_options_set_max_bytes_for_level_base(options, 8 * (uint64_t)TABLE_BYTES);
-    rocksdb_options_set_level0_file_num_compaction_trigger(options, LEVEL0_FILES_COMPACTED);
+    rocksdb_options_set_level0_file_num_compaction_trigger(options, STORE_LEVEL0_FILES_COMPACTED);
     rocksdb_options_set_level0_slowdown_writes_trigger(options, LEVEL0_FILES_STALLED);
     rocksdb_options_set_level0_stop_writes_trigger(options, LEVEL0_FILES_STALLED * 2);
     rocksdb_options_set_manifest_preallocation_size(options, MANIFEST_PREALLOCATED_BYTES);
@@ -182,11 +156,14 @@ static enum status make_options(struct store *store, struct error *error)
                                     "write_dbid_to_manifest=true",
                                     store->options, &text);
     rocksdb_options_destroy(base);
-    if (text != NULL) return judge(store, text, error, "set its options");
+    if (text != NULL) return store_judge(store, text, error, "set its options");
 
     store->write_options = rocksdb_writeoptions_create();
     rocksdb_writeoptions_disable_WAL(store->write_options, 1); /* the journal is the log */
     rocksdb_writeoptions_set_no_slowdown(store->write_options, 1);
+    store->window_options = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_disable_WAL(store->window_options, 1);
+    store->window_batch = rocksdb_writebatch_create();
     store->read_options = rocksdb_readoptions_create();
     store->persisted_options = rocksdb_readoptions_create();
 #ifndef MUTATION_STORE_PERSISTED_READS_MEMORY /* persisted reads see what memory alone has */
@@ -254,7 +231,7 @@ enum status store_open(struct disk *disk, const struct store_options *options,
     if (status == STATUS_OK) {
         struct open_call call = { .store = store, .folder = options->folder };
         fiber_call_large_stack(open_on_large_stack, &call);
-        status = judge(store, call.text, error, "be opened");
+        status = store_judge(store, call.text, error, "be opened");
     }
     if (status != STATUS_OK) {
         store_close(store);
@@ -273,7 +250,11 @@ static void close_on_large_stack(void *argument)
 void store_close(struct store *store)
 {
     if (store == NULL) return;
+    store_settle(store);
     fiber_call_large_stack(close_on_large_stack, store);
+    pending_finish(&store->pending);
+    if (store->window_batch != NULL) rocksdb_writebatch_destroy(store->window_batch);
+    if (store->window_options != NULL) rocksdb_writeoptions_destroy(store->window_options);
     if (store->options != NULL) rocksdb_options_destroy(store->options);
     if (store->cache != NULL) rocksdb_cache_destroy(store->cache);
     if (store->write_options != NULL) rocksdb_writeoptions_destroy(store->write_options);
@@ -305,7 +286,7 @@ static void get_on_large_stack(void *argument)
         call->store->db, call->options, (const char *)call->key, call->key_size, &text);
     buffer_consume(call->buffer, call->buffer->used);
     if (text != NULL) {
-        call->status = judge(call->store, text, NULL, "be read");
+        call->status = store_judge(call->store, text, NULL, "be read");
     } else if (value == NULL) {
         call->status = STATUS_NOT_FOUND;
     } else {
@@ -316,6 +297,33 @@ static void get_on_large_stack(void *argument)
     if (value != NULL) rocksdb_pinnableslice_destroy(value);
 }
 
+static enum status get_from_database(const struct get_call *asked)
+{
+    struct get_call call = *asked;
+    fiber_call_large_stack(get_on_large_stack, &call);
+    return call.status;
+}
+
+/* The newest value: what is pending, and only then what RocksDB holds. */
+static enum status get_newest(const struct get_call *call)
+{
+    struct pending *pending = &call->store->pending;
+    struct bytes key = bytes_of(call->key, call->key_size), value;
+    switch (pending_find(pending, key, &value)) {
+    case PENDING_MISSING: call->buffer->used = 0; return STATUS_NOT_FOUND;
+    case PENDING_VALUE:
+        call->buffer->used = 0;
+        return buffer_append(call->buffer, value.data, value.size);
+    case PENDING_UNKNOWN: break;
+    }
+    enum status status = get_from_database(call);
+    if (status == STATUS_NOT_FOUND) pending_remember_missing(pending, key);
+    if (status == STATUS_OK)
+        pending_remember_value(pending, key, bytes_of(call->buffer->data, call->buffer->used));
+    return status;
+}
+
+/* OPTIONS: NULL for the newest value. */
 static enum status get_with(const struct store_range *range, const rocksdb_readoptions_t *options,
                             struct bytes key, struct buffer *buffer)
 {
@@ -326,20 +334,20 @@ static enum status get_with(const struct store_range *range, const rocksdb_reado
     if (bytes == NULL) return STATUS_NO_MEMORY;
     struct get_call call = {
         .store = store,
-        .options = options,
+        .options = options == NULL ? store->read_options : options,
         .key = bytes,
         .key_size = STORE_KEY_PREFIX_BYTES + key.size,
         .buffer = buffer,
     };
-    fiber_call_large_stack(get_on_large_stack, &call);
+    enum status status = options == NULL ? get_newest(&call) : get_from_database(&call);
     if (bytes != small) free(bytes);
-    return call.status;
+    return status;
 }
 
 enum status store_get(const struct store_range *range, const struct store_snapshot *snapshot,
                       struct bytes key, struct buffer *buffer)
 {
-    if (snapshot == NULL) return get_with(range, range->store->read_options, key, buffer);
+    if (snapshot == NULL) return get_with(range, NULL, key, buffer);
     rocksdb_readoptions_t *options = rocksdb_readoptions_create();
     rocksdb_readoptions_set_snapshot(options, snapshot->snapshot);
     enum status status = get_with(range, options, key, buffer);
@@ -350,183 +358,8 @@ enum status store_get(const struct store_range *range, const struct store_snapsh
 enum status store_get_persisted(const struct store_range *range, struct bytes key,
                                 struct buffer *buffer)
 {
+    store_advance(range->store); /* a flush that was asked for may wait for its turn */
     return get_with(range, range->store->persisted_options, key, buffer);
-}
-
-/* --- batches ------------------------------------------------------------------------------------
- */
-
-enum status store_batch_create(struct store *store, struct store_batch **ret_batch)
-{
-    struct store_batch *batch = malloc(sizeof *batch);
-    if (batch == NULL) return STATUS_NO_MEMORY;
-    *batch = (struct store_batch) { .store = store, .batch = rocksdb_writebatch_create() };
-    *ret_batch = batch;
-    return STATUS_OK;
-}
-
-void store_batch_destroy(struct store_batch *batch)
-{
-    if (batch == NULL) return;
-    rocksdb_writebatch_destroy(batch->batch);
-    free(batch);
-}
-
-void store_batch_clear(struct store_batch *batch)
-{
-    rocksdb_writebatch_clear(batch->batch);
-}
-
-static const char *text_of(struct bytes bytes)
-{
-    return bytes.size == 0 ? "" : (const char *)bytes.data;
-}
-
-void store_batch_put(struct store_batch *batch, const struct store_range *range, struct bytes key,
-                     struct bytes value)
-{
-    assert(key.size <= STORE_KEY_BYTES_MAX);
-    uint8_t prefix[STORE_KEY_PREFIX_BYTES];
-    prefix_encode(range, prefix);
-    const char *keys[2] = { (const char *)prefix, text_of(key) };
-    size_t key_sizes[2] = { sizeof prefix, key.size };
-    const char *values[1] = { text_of(value) };
-    rocksdb_writebatch_putv(batch->batch, 2, keys, key_sizes, 1, values, &value.size);
-}
-
-void store_batch_delete(struct store_batch *batch, const struct store_range *range,
-                        struct bytes key)
-{
-    assert(key.size <= STORE_KEY_BYTES_MAX);
-    uint8_t prefix[STORE_KEY_PREFIX_BYTES];
-    prefix_encode(range, prefix);
-    const char *keys[2] = { (const char *)prefix, text_of(key) };
-    size_t key_sizes[2] = { sizeof prefix, key.size };
-    rocksdb_writebatch_deletev(batch->batch, 2, keys, key_sizes);
-}
-
-/* Behind all keys of the range; false: nothing is behind. */
-static bool prefix_after(const struct store_range *range, uint8_t prefix[STORE_KEY_PREFIX_BYTES])
-{
-    prefix_encode(range, prefix);
-    for (size_t i = STORE_KEY_PREFIX_BYTES; i-- > 0;) {
-        if (++prefix[i] != 0) return true;
-    }
-    return false;
-}
-
-void store_batch_delete_range(struct store_batch *batch, const struct store_range *range,
-                              struct bytes from, struct bytes to)
-{
-    uint8_t prefix[STORE_KEY_PREFIX_BYTES], after[STORE_KEY_PREFIX_BYTES];
-    prefix_encode(range, prefix);
-    if (to.size == 0) {
-        bool bounded = prefix_after(range, after);
-        assert(bounded); /* group numbers are counters; the last one is never reached */
-    } else {
-        memcpy(after, prefix, sizeof after);
-    }
-    const char *starts[2] = { (const char *)prefix, text_of(from) };
-    size_t start_sizes[2] = { sizeof prefix, from.size };
-    const char *ends[2] = { (const char *)after, text_of(to) };
-    size_t end_sizes[2] = { sizeof after, to.size };
-    rocksdb_writebatch_delete_rangev(batch->batch, 2, starts, start_sizes, ends, end_sizes);
-}
-
-/* RocksDB's batch begins with a sequence number that it sets when it writes the batch. */
-enum { BATCH_SEQUENCE_BYTES = 8 };
-
-struct bytes store_batch_bytes(const struct store_batch *batch)
-{
-    size_t size;
-    const char *bytes = rocksdb_writebatch_data(batch->batch, &size);
-    assert(size >= BATCH_SEQUENCE_BYTES);
-    return bytes_of(bytes + BATCH_SEQUENCE_BYTES, size - BATCH_SEQUENCE_BYTES);
-}
-
-struct write_call {
-    struct store *store;
-    rocksdb_writebatch_t *batch;
-    char *text;
-};
-
-static void write_on_large_stack(void *argument)
-{
-    struct write_call *call = argument;
-    rocksdb_write(call->store->db, call->store->write_options, call->batch, &call->text);
-}
-
-enum status store_write(struct store *store, struct store_batch *batch, struct error *error)
-{
-    if (atomic_load(&store->failed)) {
-        return error_set(error, STATUS_IO, "the store was closed by an earlier failure");
-    }
-    if (store->simulation && atomic_load(&store->unflushed_bytes) >= store->memtable_bytes) {
-        enum status status = store_flush(store, error);
-        if (status != STATUS_OK) return status;
-    }
-    struct write_call call = { .store = store, .batch = batch->batch };
-    fiber_call_large_stack(write_on_large_stack, &call);
-    enum status status = judge(store, call.text, error, "write");
-    if (status == STATUS_OK) {
-        atomic_fetch_add(&store->unflushed_bytes, store_batch_bytes(batch).size);
-    }
-    return status;
-}
-
-/* --- flushing -----------------------------------------------------------------------------------
- */
-
-struct flush_call {
-    struct store *store;
-    const rocksdb_flushoptions_t *options;
-    char *text;
-};
-
-static void flush_on_large_stack(void *argument)
-{
-    struct flush_call *call = argument;
-    struct store *store = call->store;
-    rocksdb_flush(store->db, call->options, &call->text);
-    rocksdb_env_shim_wait_idle(store->shim);
-    if (!store->simulation || call->text != NULL) return;
-    /* Nobody compacts by himself in simulation. A failure shows at the next write or flush. */
-    uint64_t files = 0;
-    int known = rocksdb_property_int(store->db, "rocksdb.num-files-at-level0", &files);
-    if (known != 0 || files < LEVEL0_FILES_COMPACTED) return;
-    rocksdb_compact_range(store->db, NULL, 0, NULL, 0);
-    rocksdb_env_shim_wait_idle(store->shim);
-}
-
-static enum status flush_with(struct store *store, const rocksdb_flushoptions_t *options,
-                              struct error *error)
-{
-    if (atomic_load(&store->failed)) {
-        return error_set(error, STATUS_IO, "the store was closed by an earlier failure");
-    }
-    /* Better not begun than half done: an error inside closes the store. */
-    uint64_t free_bytes, unflushed = atomic_load(&store->unflushed_bytes);
-    enum status status = store->disk->free_bytes(store->disk, &free_bytes);
-    if (status != STATUS_OK) return error_set(error, status, "the disk of the store failed");
-    if (free_bytes < unflushed + FLUSH_ROOM_BYTES) {
-        return error_set(error, STATUS_FULL,
-                         "the disk is full: %" PRIu64 " bytes free, %" PRIu64 " to be written",
-                         free_bytes, unflushed + FLUSH_ROOM_BYTES);
-    }
-    atomic_store(&store->unflushed_bytes, 0);
-    struct flush_call call = { .store = store, .options = options };
-    fiber_call_large_stack(flush_on_large_stack, &call);
-    return judge(store, call.text, error, "flush");
-}
-
-enum status store_flush(struct store *store, struct error *error)
-{
-    return flush_with(store, store->flush_wait, error);
-}
-
-enum status store_flush_start(struct store *store, struct error *error)
-{
-    return flush_with(store, store->simulation ? store->flush_wait : store->flush_start, error);
 }
 
 /* --- snapshots and iterators
@@ -535,6 +368,8 @@ enum status store_flush_start(struct store *store, struct error *error)
 enum status store_snapshot_create(struct store *store, struct store_snapshot **ret_snapshot)
 {
     if (atomic_load(&store->failed)) return STATUS_IO;
+    enum status status = store_drain(store, NULL);
+    if (status != STATUS_OK) return status;
     struct store_snapshot *snapshot = malloc(sizeof *snapshot);
     if (snapshot == NULL) return STATUS_NO_MEMORY;
     snapshot->snapshot = rocksdb_create_snapshot(store->db);
@@ -583,14 +418,27 @@ enum status store_iterator_create(const struct store_range *range,
         return STATUS_NO_MEMORY;
     }
     bool bounded = true;
-    prefix_encode(range, iterator->from);
+    store_prefix_encode(range, iterator->from);
     if (from.size > 0) memcpy(iterator->from + STORE_KEY_PREFIX_BYTES, from.data, from.size);
     if (to.size == 0)
-        bounded = prefix_after(range, iterator->to);
+        bounded = store_prefix_after(range, iterator->to);
     else
-        prefix_encode(range, iterator->to);
+        store_prefix_encode(range, iterator->to);
     if (to.size > 0) memcpy(iterator->to + STORE_KEY_PREFIX_BYTES, to.data, to.size);
 
+    /* An iterator of RocksDB sees nothing of what is pending: where that matters, it is written
+     * first. (A snapshot was made behind all that it holds.) */
+    if (snapshot == NULL) {
+        struct bytes first = bytes_of(iterator->from, STORE_KEY_PREFIX_BYTES + from.size);
+        struct bytes end = bytes_of(iterator->to, STORE_KEY_PREFIX_BYTES + to.size);
+        enum status status = pending_touches(&range->store->pending, first, end, bounded)
+                                 ? store_drain(range->store, NULL)
+                                 : STATUS_OK;
+        if (status != STATUS_OK) {
+            store_iterator_destroy(iterator);
+            return status;
+        }
+    }
     iterator->options = rocksdb_readoptions_create();
     rocksdb_readoptions_set_iterate_lower_bound(iterator->options, (const char *)iterator->from,
                                                 STORE_KEY_PREFIX_BYTES + from.size);
@@ -664,7 +512,7 @@ struct store_figures store_figures(struct store *store)
 {
     struct store_figures figures = {
         .cache_bytes = rocksdb_cache_get_usage(store->cache),
-        .unflushed_bytes = atomic_load(&store->unflushed_bytes),
+        .unflushed_bytes = store->unflushed_bytes,
     };
     uint64_t value = 0;
     if (rocksdb_property_int(store->db, "rocksdb.cur-size-all-mem-tables", &value) == 0) {

@@ -4,6 +4,10 @@
  * is atomic; it survives power loss only after a flush that covers it (the journal replays the
  * rest), and then all older batches survive too. RocksDB reaches the disk only through base/disk.h.
  *
+ * A write returns when the batch is in memory (store/pending.h), where every read sees it; batches
+ * go into RocksDB many at once, on a thread of the store's own. An iterator or snapshot over keys
+ * that are on their way waits for them.
+ *
  * Threading: any fiber of the owning reactor; calls run on the large stack. Reads that may block on
  * the device are made by the caller through plan() and the worker pool. */
 #ifndef UNUM_STORE_STORE_H
@@ -60,15 +64,17 @@ void store_batch_delete(struct store_batch *batch, const struct store_range *ran
 /* All keys in [FROM, TO). */
 void store_batch_delete_range(struct store_batch *batch, const struct store_range *range,
                               struct bytes from, struct bytes to);
-/* The serialised operations since clear, for the running hash: equal calls give equal bytes. */
+/* The operations since clear, for the running hash: equal calls give equal bytes. Each is kind u8
+ * (1 put, 2 delete, 3 delete range), size of the key u32, size of the value u32, key, value (or the
+ * end of the range), with the prefix of the range before keys. */
 struct bytes store_batch_bytes(const struct store_batch *batch);
-/* Apply atomically. STATUS_BUSY: RocksDB would stall (no_slowdown); wait for store_flush and retry.
- * STATUS_IO, STATUS_FULL, STATUS_CORRUPT: the store is closed for good. */
+/* Apply atomically. STATUS_BUSY: RocksDB is too far behind; wait for store_flush and retry. Others:
+ * the store is closed for good; STATUS_IO also when an earlier batch could not be written. */
 MUST_USE enum status store_write(struct store *store, struct store_batch *batch,
                                  struct error *error);
 
-/* Make everything written so far survive power loss. Blocks: call through worker_run, or use
- * store_flush_start and poll store_get_persisted. */
+/* Make everything written so far survive power loss. store_flush blocks; after store_flush_start
+ * poll store_get_persisted, which also keeps the flush going. */
 MUST_USE enum status store_flush(struct store *store, struct error *error);
 MUST_USE enum status store_flush_start(struct store *store, struct error *error);
 
