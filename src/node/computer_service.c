@@ -166,9 +166,9 @@ static enum status handle_apply(const struct request *request)
     if (status != STATUS_OK) return status;
     Unum__V1__ApplyResponse response = UNUM__V1__APPLY_RESPONSE__INIT;
     if (plan.job_count > 0) {
-        status =
-            jobs_write(tasks_jobs(request->node->tasks), plan.jobs, plan.expected, plan.job_count,
-                       serve_call_principal(request->call), &response.revision, request->error);
+        status = jobs_write(tasks_jobs(request->node->tasks), plan.jobs, plan.expected,
+                            plan.job_count, serve_call_principal(request->call), false,
+                            &response.revision, request->error);
         if (status != STATUS_OK) return status;
     }
     for (size_t i = 0; i < plan.job_count; i++)
@@ -198,9 +198,9 @@ static enum status find_job(const struct request *request, const char *name,
     return STATUS_OK;
 }
 
-/* A changed copy of ENTRY's job takes its place. */
+/* A changed copy of ENTRY's job takes its place; ESSENTIAL: on a full disk too. */
 static enum status change_job(const struct request *request, const struct jobs_entry *entry,
-                              void (*change)(Unum__V1__Job *job))
+                              bool essential, void (*change)(Unum__V1__Job *job))
 {
     struct buffer packed;
     buffer_init(&packed, JOB_BYTES_MAX);
@@ -215,7 +215,7 @@ static enum status change_job(const struct request *request, const struct jobs_e
     const Unum__V1__Job *jobs[1] = { job };
     uint64_t expected[1] = { entry->revision };
     status = jobs_write(tasks_jobs(request->node->tasks), jobs, expected, 1,
-                        serve_call_principal(request->call), NULL, request->error);
+                        serve_call_principal(request->call), essential, NULL, request->error);
     if (status == STATUS_OK) tasks_notice(request->node->tasks);
     return status;
 }
@@ -239,7 +239,7 @@ static enum status handle_stop(const struct request *request)
         status = jobs_remove(tasks_jobs(request->node->tasks), entry,
                              serve_call_principal(request->call), request->error);
     else
-        status = change_job(request, entry, stop_job);
+        status = change_job(request, entry, true, stop_job);
     if (status != STATUS_OK) return status;
     audit(request, stop->job, "stopped", stop->remove ? "stopped and removed" : "stopped");
     tasks_notice(request->node->tasks);
@@ -256,7 +256,7 @@ static enum status handle_restart(const struct request *request)
     if (status != STATUS_OK) return status;
     Unum__V1__RestartJobResponse response = UNUM__V1__RESTART_JOB_RESPONSE__INIT;
     response.tasks = entry->job->count;
-    status = change_job(request, entry, job_restart);
+    status = change_job(request, entry, false, job_restart);
     if (status != STATUS_OK) return status;
     audit(request, restart->job, "restarted", "restarted");
     return reply_with(request, &response.base);

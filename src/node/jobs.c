@@ -148,7 +148,7 @@ const struct jobs_entry *jobs_find(const struct jobs *jobs, const char *project,
 
 enum status jobs_write(struct jobs *jobs, const Unum__V1__Job *const *jobs_new,
                        const uint64_t *expected, size_t count, const char *principal,
-                       uint64_t *ret_revision, struct error *error)
+                       bool essential, uint64_t *ret_revision, struct error *error)
 {
     if (count > LIMIT_TXN_OPERATIONS_MAX)
         return error_set(error, STATUS_INVALID, "at most %d jobs are applied at once, not %zu",
@@ -185,7 +185,8 @@ enum status jobs_write(struct jobs *jobs, const Unum__V1__Job *const *jobs_new,
             .success_count = count,
         };
         bool succeeded;
-        status = space_commit(jobs->system, &command, principal, ret_revision, &succeeded, error);
+        status = space_commit(jobs->system, &command, principal, essential, ret_revision,
+                              &succeeded, error);
         if (status == STATUS_OK && !succeeded)
             status = error_set(error, STATUS_CONFLICT,
                                "somebody else changed a job meanwhile; apply again");
@@ -204,5 +205,5 @@ enum status jobs_remove(struct jobs *jobs, const struct jobs_entry *entry, const
                                         .success = &operation,
                                         .success_count = 1 };
     bool succeeded;
-    return space_commit(jobs->system, &command, principal, NULL, &succeeded, error);
+    return space_commit(jobs->system, &command, principal, true, NULL, &succeeded, error);
 }

@@ -35,7 +35,7 @@ const struct jobs_entry *jobs_find(const struct jobs *jobs, const char *project,
  * STATUS_CONFLICT: somebody else changed one meanwhile. */
 MUST_USE enum status jobs_write(struct jobs *jobs, const Unum__V1__Job *const *jobs_new,
                                 const uint64_t *expected, size_t count, const char *principal,
-                                uint64_t *ret_revision, struct error *error);
+                                bool essential, uint64_t *ret_revision, struct error *error);
 MUST_USE enum status jobs_remove(struct jobs *jobs, const struct jobs_entry *entry,
                                  const char *principal, struct error *error);
 

@@ -60,8 +60,8 @@ enum status space_list(struct space *space, const char *prefix, struct arena *ar
 }
 
 enum status space_commit(struct space *space, const struct registry_command *command,
-                         const char *principal, uint64_t *ret_revision, bool *ret_succeeded,
-                         struct error *error)
+                         const char *principal, bool essential, uint64_t *ret_revision,
+                         bool *ret_succeeded, struct error *error)
 {
     struct arena arena;
     struct buffer payload, answer;
@@ -75,6 +75,7 @@ enum status space_commit(struct space *space, const struct registry_command *com
             .principal = bytes_of_text(principal != NULL ? principal : space->principal),
             .payload = bytes_of(payload.data, payload.used),
             .deadline_ns = deadline_of(space),
+            .essential = essential || principal == NULL || registry_command_frees_room(command),
         };
         uint64_t index;
         status = replica_propose(space->replica, &request, &answer, &index, error);
@@ -106,7 +107,7 @@ static enum status put(struct space *space, const struct registry_compare *compa
         .success_count = 1,
     };
     bool succeeded;
-    enum status status = space_commit(space, &command, NULL, ret_revision, &succeeded, error);
+    enum status status = space_commit(space, &command, NULL, true, ret_revision, &succeeded, error);
     if (status == STATUS_OK && !succeeded)
         return error_set(error, STATUS_CONFLICT, "%.*s was changed by somebody else meanwhile",
                          (int)key.size, (const char *)key.data);
@@ -138,5 +139,5 @@ enum status space_delete(struct space *space, struct bytes key, struct error *er
                                         .success = &operation,
                                         .success_count = 1 };
     bool succeeded;
-    return space_commit(space, &command, NULL, NULL, &succeeded, error);
+    return space_commit(space, &command, NULL, true, NULL, &succeeded, error);
 }

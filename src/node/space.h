@@ -32,9 +32,10 @@ MUST_USE enum status space_list(struct space *space, const char *prefix, struct 
                                 uint64_t *ret_revision, struct error *error);
 
 /* Propose COMMAND in the name of PRINCIPAL (NULL: the space's) and wait until it is applied. A
- * refusal is its status with its sentence. ret_revision may be NULL. */
+ * refusal is its status with its sentence. ESSENTIAL: taken also when the disk is nearly full, as
+ * is what the space's own principal writes and what frees room. ret_revision may be NULL. */
 MUST_USE enum status space_commit(struct space *space, const struct registry_command *command,
-                                  const char *principal, uint64_t *ret_revision,
+                                  const char *principal, bool essential, uint64_t *ret_revision,
                                   bool *ret_succeeded, struct error *error);
 
 /* Put when the key's modify revision is still EXPECTED (0: it must not exist). STATUS_CONFLICT. */

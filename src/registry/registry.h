@@ -122,6 +122,10 @@ struct registry_reply {
     uint64_t lease, time_to_live_ms;
 };
 
+/* Does it only take away? A full disk takes deletes and the end of a lease; keeping a lease too,
+ * for it writes next to nothing and without it keys would go. */
+bool registry_command_frees_room(const struct registry_command *command);
+
 /* Everything of a decoded command or reply borrows from BYTES and ARENA. */
 MUST_USE enum status registry_command_encode(const struct registry_command *command,
                                              struct buffer *buffer, struct error *error);

@@ -252,3 +252,17 @@ enum status registry_command_decode(struct bytes bytes, struct arena *arena,
     *ret_command = command;
     return STATUS_OK;
 }
+
+static bool only_takes_away(const struct registry_operation *operations, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (operations[i].kind == REGISTRY_PUT) return false;
+    return true;
+}
+
+bool registry_command_frees_room(const struct registry_command *command)
+{
+    if (command->kind == REGISTRY_COMMAND_GRANT) return false;
+    return only_takes_away(command->success, command->success_count) &&
+           only_takes_away(command->failure, command->failure_count);
+}

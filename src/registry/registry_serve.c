@@ -141,6 +141,7 @@ static enum status commit(struct context *context, const struct registry_command
         .payload = bytes_of(context->payload.data, context->payload.used),
         .trace = context->trace,
         .deadline_ns = context->call->deadline_ns,
+        .essential = registry_command_frees_room(command),
     };
     uint64_t index;
     status = replica_propose(context->replica, &request, &context->answer, &index, context->error);

@@ -207,7 +207,8 @@ static enum status command_directory(struct replica_host *host,
                          "a group's kind and name are letters, digits, '-', '_' and '.'");
     }
     struct replica_request request = { .payload = bytes_of(bytes, writer.used),
-                                       .deadline_ns = host_now_ns(host) + DIRECTORY_TIMEOUT_NS };
+                                       .deadline_ns = host_now_ns(host) + DIRECTORY_TIMEOUT_NS,
+                                       .essential = true };
     struct buffer reply;
     buffer_init(&reply, DIRECTORY_REPLY_BYTES);
     uint64_t index;

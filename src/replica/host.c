@@ -242,9 +242,20 @@ static void open_store(void *argument)
     opening->status = store_open(host->options.store_disk, &options, &host->store, opening->error);
 }
 
+/* RocksDB writes a little when it opens, and what it recovers may have to be flushed: on a full
+ * disk the reserve is there for that, so that reads go on. */
+static enum status make_room_to_open(struct replica_host *host, struct error *error)
+{
+    enum status status = room_look(host);
+    if (status == STATUS_OK && host->free_bytes < SUPERBLOCK_RESERVE_BYTES)
+        status = room_give_reserve(host);
+    return status == STATUS_OK ? status : error_set(error, status, "the disk failed");
+}
+
 static enum status open_disk(struct replica_host *host, struct error *error)
 {
     enum status status = check_superblock(host, error);
+    if (status == STATUS_OK) status = make_room_to_open(host, error);
     if (status != STATUS_OK) return status;
     struct store_opening opening = { .host = host, .error = error };
     status = worker_run(host->options.reactor, open_store, &opening);

@@ -7,6 +7,7 @@
  *   writer.c    the fiber that stages and flushes; the fiber that applies
  *   request.c   proposals and reads
  *   release.c   the fiber that lets the journal forget
+ *   room.c      who may still write on a disk that gets full
  *
  * Order kept here: staged -> flushed -> reported to consensus -> committed -> applied -> answered.
  * Nothing below suspends unless its comment says so; between two suspensions the state is whole. */
@@ -148,6 +149,10 @@ struct replica_host {
     uint64_t unreleased_bytes; /* of entries applied and not released */
     bool journal_full;         /* the last staging found no room */
     bool store_full;           /* the last flush of the store found no room, and was not begun */
+    /* Of the disk, at the last look; what was let in since. */
+    uint64_t free_bytes, room_bytes, room_looked_ns;
+    bool room_looking;
+    bool reserve_given; /* the reserve was given up; made again when there is room */
     bool directory_changed;
     bool flushed_unmarked; /* the journal was flushed since it last marked that */
 
@@ -236,6 +241,18 @@ MUST_USE enum status release_flush_store(struct replica_host *host, struct error
 bool release_is_due(const struct replica_host *host);
 /* So little room is left in the journal that callers should wait for the release. */
 bool release_is_pressed(const struct replica_host *host);
+
+/* --- room.c --- */
+/* So much must be left that ordinary requests are taken. */
+uint64_t room_needed(const struct replica_host *host);
+/* Ask the disk. Suspends. */
+MUST_USE enum status room_look(struct replica_host *host);
+/* May a request of SIZE bytes be taken? STATUS_FULL with what is left and needed. Suspends. */
+MUST_USE enum status room_admit(struct replica_host *host, size_t size, bool essential,
+                                struct error *error);
+MUST_USE enum status room_give_reserve(struct replica_host *host);
+/* Is there room for the reserve, and for writes beside it? */
+bool room_for_reserve(const struct replica_host *host);
 
 /* --- request.c --- */
 /* Propose an entry that nobody waits for. */

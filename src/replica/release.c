@@ -54,7 +54,7 @@ enum status release_flush_store(struct replica_host *host, struct error *error)
                                                   : store_flush_start(host->store, error);
     host->store_full = status == STATUS_FULL;
     if (status == STATUS_FULL) {
-        status = superblock_release_reserve(host->options.disk);
+        status = room_give_reserve(host);
         if (status != STATUS_OK) return error_set(error, status, "the disk failed while full");
     }
     return status == STATUS_BUSY ? STATUS_OK : status;

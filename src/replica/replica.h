@@ -104,19 +104,20 @@ struct replica_request {
     struct bytes principal, space, payload;
     struct id trace;
     uint64_t deadline_ns; /* monotonic */
+    /* Frees room, or is the machine's own: taken also when the disk is nearly full. */
+    bool essential;
 };
 
 /* Propose and wait until applied here; the reply is copied into REPLY, *ret_index is the index at
  * which the request was applied. A request of a session that was applied before gets the remembered
  * reply and index and is not applied again. A session may have up to 64 requests under way.
  *   STATUS_BUSY         a bound is reached; nothing was proposed
- *   STATUS_FULL         the disk is full; nothing was proposed. Or REPLY is too small (applied)
- *   STATUS_UNAVAILABLE  not the leader, or no longer; it was not applied
- *   STATUS_INVALID      a field over its maximum, or a sequence number more than 64 behind the
- *                       highest of its session: nobody knows any more whether it was applied
- *   STATUS_EXISTS       applied before; the reply was over REPLICA_REPLY_REMEMBERED_BYTES_MAX
- *   STATUS_TIMEOUT      the outcome is unknown; so it is with STATUS_CANCELLED and STATUS_IO (the
- *                       host stopped) */
+ *   STATUS_FULL         the disk is nearly full; nothing was proposed. Or REPLY is too small
+ * (applied) STATUS_UNAVAILABLE  not the leader, or no longer; it was not applied STATUS_INVALID a
+ * field over its maximum, or a sequence number more than 64 behind the highest of its session:
+ * nobody knows any more whether it was applied STATUS_EXISTS       applied before; the reply was
+ * over REPLICA_REPLY_REMEMBERED_BYTES_MAX STATUS_TIMEOUT      the outcome is unknown; so it is with
+ * STATUS_CANCELLED and STATUS_IO (the host stopped) */
 MUST_USE enum status replica_propose(struct replica *replica, const struct replica_request *request,
                                      struct buffer *reply, uint64_t *ret_index,
                                      struct error *error);

@@ -486,7 +486,8 @@ static void full_main(struct world *world)
         struct replica_request request = { .session.bytes = { 7 },
                                            .sequence = accepted + 1,
                                            .payload = bytes_of_text(line),
-                                           .deadline_ns = now_ns + 1000 * (uint64_t)MS };
+                                           .deadline_ns = now_ns + 1000 * (uint64_t)MS,
+                                           .essential = true };
         status = replica_propose(world_main(world), &request, &reply, &index, &error);
         if (status != STATUS_OK) break;
         accepted++;
@@ -514,6 +515,66 @@ static void a_full_disk_refuses_and_loses_nothing(void **state)
 {
     (void)state;
     simulate(full_main);
+}
+
+static enum status propose_essential(struct world *world, const char *text, struct error *error)
+{
+    struct replica_request request = { .payload = bytes_of_text(text),
+                                       .deadline_ns = DEADLINE_NEVER,
+                                       .essential = true };
+    struct buffer reply;
+    buffer_init(&reply, WORLD_ANSWER_BYTES_MAX);
+    uint64_t index;
+    enum status status = replica_propose(world_main(world), &request, &reply, &index, error);
+    buffer_finish(&reply);
+    return status;
+}
+
+static bool reserve_is_there(struct world *world)
+{
+    struct disk_file *file;
+    struct disk *disk = &world->disk.disk;
+    if (disk->open(disk, "reserve", DISK_OPEN_READ, &file) != STATUS_OK) return false;
+    disk->close(file);
+    return true;
+}
+
+/* Less is left than goes on safely: ordinary writes are refused with the way on, those that free
+ * room are taken, reads go on; with room all goes on by itself and the reserve is made again. */
+static void nearly_full_main(struct world *world)
+{
+    must_open(world);
+    must_propose(world, 0, 0, "one", NULL);
+    sleep_ms(100);
+    assert_true(reserve_is_there(world));
+    world->disk.options.full_at = 1;
+    sleep_ms(1000);
+    struct error error = { 0 };
+    assert_int_equal(world_propose(world, 0, 0, "two", NULL, &error), STATUS_FULL);
+    print_message("[ %s ]\n", error.text);
+    assert_non_null(strstr(error.text, "the disk is full: 0 MiB left"));
+    assert_non_null(strstr(error.text, "deletes still work"));
+    assert_true(reserve_is_there(world));
+    assert_int_equal(propose_essential(world, "three", &error), STATUS_OK);
+    assert_false(reserve_is_there(world));
+    assert_int_equal(replica_read_barrier(world_main(world), DEADLINE_NEVER, &error), STATUS_OK);
+    assert_int_equal(world_count(world, "two"), 0);
+    assert_int_equal(world_count(world, "three"), 1);
+
+    world->disk.options.full_at = 0;
+    sleep_ms(100);
+    must_propose(world, 0, 0, "four", NULL);
+    sleep_ms(100);
+    assert_true(reserve_is_there(world));
+    world_lose_power(world);
+    must_open(world);
+    assert_int_equal(world_lines(world), 3);
+}
+
+static void a_nearly_full_disk_takes_only_what_frees_room(void **state)
+{
+    (void)state;
+    simulate(nearly_full_main);
 }
 
 static void missing_main(struct world *world)
@@ -630,6 +691,7 @@ int main(void)
         cmocka_unit_test(a_removed_group_is_gone_with_its_state),
         cmocka_unit_test(a_failed_sync_stops_the_host),
         cmocka_unit_test(a_full_disk_refuses_and_loses_nothing),
+        cmocka_unit_test(a_nearly_full_disk_takes_only_what_frees_room),
         cmocka_unit_test(a_journal_that_is_gone_is_no_first_start),
         cmocka_unit_test(a_folder_serves_one_daemon_and_one_machine),
         cmocka_unit_test(a_deadline_ends_the_wait_and_not_the_request),

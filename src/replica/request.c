@@ -167,15 +167,10 @@ static void leave(struct replica_host *host)
     if (host->caller_count == 0) condition_broadcast(&host->callers_gone);
 }
 
-enum status replica_propose(struct replica *replica, const struct replica_request *request,
-                            struct buffer *reply, uint64_t *ret_index, struct error *error)
+static enum status propose_and_wait(struct replica *replica, const struct replica_request *request,
+                                    struct buffer *reply, uint64_t *ret_index, struct error *error)
 {
     struct replica_host *host = replica->host;
-    enum status status = check_usable(replica, request->deadline_ns, error);
-    if (status == STATUS_OK) status = check_request(request, error);
-    if (status == STATUS_OK) status = check_room(replica, request->payload.size, error);
-    if (status != STATUS_OK) return status;
-
     struct entry entry = {
         .kind = ENTRY_COMMAND,
         .session = request->session,
@@ -188,19 +183,34 @@ enum status replica_propose(struct replica *replica, const struct replica_reques
     reply->used = 0;
     struct proposal proposal = { .reply = reply };
     condition_init(&proposal.wake);
-    status = propose_entry(replica, &entry, &proposal.size, &proposal.index, &proposal.term);
+    enum status status =
+        propose_entry(replica, &entry, &proposal.size, &proposal.index, &proposal.term);
     if (status == STATUS_IO) return stopped(host, error);
     if (status != STATUS_OK) return refused(replica, status, error);
 
     TAILQ_INSERT_TAIL(&replica->proposals, &proposal, links);
     replica->proposal_count++;
     replica->proposal_bytes += proposal.size;
-    host->caller_count++;
     await(replica, &proposal, request->deadline_ns);
     replica->proposal_count--;
     replica->proposal_bytes -= proposal.size;
     status = explain(replica, &proposal, error);
     if (status == STATUS_OK) *ret_index = proposal.applied_at;
+    return status;
+}
+
+enum status replica_propose(struct replica *replica, const struct replica_request *request,
+                            struct buffer *reply, uint64_t *ret_index, struct error *error)
+{
+    struct replica_host *host = replica->host;
+    enum status status = check_usable(replica, request->deadline_ns, error);
+    if (status == STATUS_OK) status = check_request(request, error);
+    if (status != STATUS_OK) return status;
+    host->caller_count++; /* the host stays until we are done */
+    status = room_admit(host, request->payload.size, request->essential, error);
+    if (status == STATUS_OK) status = check_usable(replica, request->deadline_ns, error);
+    if (status == STATUS_OK) status = check_room(replica, request->payload.size, error);
+    if (status == STATUS_OK) status = propose_and_wait(replica, request, reply, ret_index, error);
     leave(host);
     return status;
 }

@@ -117,7 +117,7 @@ static void await_room(struct replica_host *host)
 {
     if (host->journal_full) {
         /* The disk may be full: what is kept back for this goes first. */
-        enum status given = superblock_release_reserve(host->options.disk);
+        enum status given = room_give_reserve(host);
         if (given == STATUS_IO) {
             struct error error;
             error_set(&error, given, "the disk failed while it was full");
@@ -197,7 +197,14 @@ void writer_fiber(void *argument)
 /* Room for deletes on a full disk. Having none is no failure: the disk may be full already. */
 static void make_reserve(struct replica_host *host)
 {
-    if (superblock_reserve(host->options.disk) != STATUS_IO) return;
+    enum status status = room_look(host);
+    if (status == STATUS_OK && !room_for_reserve(host)) {
+        host->reserve_given = true; /* the look that finds room wakes us */
+        return;
+    }
+    if (status == STATUS_OK) status = superblock_reserve(host->options.disk);
+    host->reserve_given = status != STATUS_OK;
+    if (status != STATUS_IO) return;
     struct error error;
     error_set(&error, STATUS_IO, "the disk failed while room was kept back on it");
     host_stop(host, STATUS_IO, &error);
@@ -209,6 +216,8 @@ void maintainer_fiber(void *argument)
     make_reserve(host);
     while (host_is_running(host)) {
         if (condition_wait(&host->maintainer_wake, DEADLINE_NEVER) == STATUS_CANCELLED) return;
+        if (!host_is_running(host)) return;
+        if (host->reserve_given && room_for_reserve(host)) make_reserve(host);
         if (!host_is_running(host) || !journal_wants_maintenance(host->journal)) continue;
         struct error error = { 0 };
         enum status status = journal_maintain(host->journal, &error);

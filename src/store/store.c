@@ -87,7 +87,10 @@ enum status store_judge(struct store *store, char *text, struct error *error, co
     if (text == NULL) return STATUS_OK;
     enum status status = status_of(text);
     if (status != STATUS_BUSY) atomic_store(&store->failed, true);
-    error_set(error, status, "the store could not %s: %s", what, text);
+    if (status == STATUS_FULL)
+        error_set(error, status, "the disk is full: the store could not %s; free some space", what);
+    else
+        error_set(error, status, "the store could not %s: %s", what, text);
     rocksdb_free(text);
     return status;
 }

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -176,7 +177,7 @@ def test_a_full_disk_refuses_writes_and_keeps_what_was_acknowledged(folder):
     try:
         computer.up()
         computer.unum("put", "kept", "1")
-        (mount / "filler").write_bytes(b"\0" * 1)
+        computer.unum("put", "gone", "1")
         subprocess.run(["dd", "if=/dev/zero", f"of={mount}/filler", "bs=1M"], capture_output=True)
         big = folder / "big"
         big.write_bytes(os.urandom(1000000))
@@ -189,7 +190,15 @@ def test_a_full_disk_refuses_writes_and_keeps_what_was_acknowledged(folder):
                 refusal = done
                 break
         assert refusal is not None, "the disk never got full"
-        assert "full" in refusal.stderr.lower(), refusal.stderr
+        refused(refusal, "the disk is full", "MiB left", "deletes still work")
+        assert "1" in computer.unum("get", "kept").stdout
+        refused(computer.unum("lease", "grant", "10s", check=False), "the disk is full")
+        computer.unum("del", "gone")
+        assert computer.unum("get", "gone", check=False).returncode == 1
+        daemon = computer.daemon_pid()
+        os.kill(daemon, signal.SIGKILL)
+        wait_until(lambda: computer.unum("get", "kept", check=False).stdout.strip().endswith("1"))
+        refused(computer.unum("put", "kept", "2", check=False), "the disk is full")
         (mount / "filler").unlink()
         wait_until(lambda: computer.unum("put", "after", "2", check=False).returncode == 0, seconds=40)
         assert "1" in computer.unum("get", "kept").stdout
