@@ -9,7 +9,7 @@
 enum { TASKS_PER_JOB_MAX = 4 };
 
 static const char *const behaviours[] = {
-    "steady", "steady", "crash", "stubborn", "short", "broken"
+    "steady", "large", "crash", "stubborn", "short", "broken"
 };
 enum { BEHAVIOUR_COUNT = sizeof behaviours / sizeof behaviours[0] };
 
