@@ -14,22 +14,29 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct totals {
     struct world_result sum;
     uint64_t seeds;
 };
 
-/* An assertion is a failure of the seed too: say which one before the process ends. */
-static uint64_t seed_now;
-static uint64_t seeds_tried;
+/* An assertion is a failure of the seed too: say which one before the process ends. The sentence is
+ * made beforehand, since a signal handler may not format one. */
+static char abort_text[200];
+
+static void remember_seed(uint64_t seed, uint64_t tried)
+{
+    (void)snprintf(abort_text, sizeof abort_text,
+                   "FAILED seed %" PRIu64 " (the %" PRIu64 ". tried): an assertion, see above; "
+                   "replay: make sim SEED=%" PRIu64 " TRACE=1\n",
+                   seed, tried, seed);
+}
 
 static void on_abort(int number)
 {
-    (void)printf("FAILED seed %" PRIu64 " (the %" PRIu64 ". tried): an assertion, see above; "
-                 "replay: make sim SEED=%" PRIu64 " TRACE=1\n",
-                 seed_now, seeds_tried, seed_now);
-    (void)fflush(stdout);
+    ssize_t written = write(STDOUT_FILENO, abort_text, strlen(abort_text));
+    (void)written; /* there is nobody left to tell */
     (void)signal(number, SIG_DFL);
 }
 
@@ -111,8 +118,8 @@ static int run_seeds(struct world_options *options, uint64_t first, uint64_t cou
     double began = seconds_of(CLOCK_MONOTONIC);
     for (uint64_t seed = first; seed < first + count; seed++) {
         struct world_result result;
-        options->seed = seed_now = seed;
-        seeds_tried++;
+        options->seed = seed;
+        remember_seed(seed, seed - first + 1);
         world_run(options, &result);
         if (result.failed) {
             print_failure(seed, &result, seed - first + 1);
@@ -165,7 +172,7 @@ int main(int argument_count, char **arguments)
             return usage();
     }
     (void)signal(SIGABRT, on_abort);
-    seed_now = options.seed;
+    remember_seed(options.seed, 1);
     if (single) return replay(&options);
     if (seeds == 0) return usage();
     return run_seeds(&options, first, seeds, quiet);

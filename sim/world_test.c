@@ -11,7 +11,8 @@
 
 #include <cmocka.h>
 
-enum { SEEDS = 8, SHORT_SECONDS = 30 };
+enum { SHORT_SECONDS = 30 };
+static const uint64_t SEEDS = 8;
 
 static void worlds_keep_every_promise_under_their_faults(void **state)
 {

@@ -6,7 +6,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 tools/deps.sh --if-missing
 FUZZ_SECONDS=${FUZZ_SECONDS:-10}
+FUZZ_COVERED_MIN=50 # edges; the smallest decoder reaches more within a second
 SEEDS=${SEEDS:-25}
+export UNUM_TEST_SCOPE=full # `make test` runs fewer seeds of the longest tests
 failures=()
 sources() { git ls-files 'src/*.c' 'src/*.h' 'sim/*.c' 'sim/*.h' 'bench/*.c' 'test/*.c' 'test/*.h'; }
 
@@ -48,17 +50,26 @@ check_fuzz() {
     local folder=build-fuzz status=0
     [ -f $folder/build.ninja ] || CC=clang CXX=clang++ meson setup $folder -Dfuzzers=true -Db_sanitize=address,undefined \
         -Db_lundef=false -Doptimization=1 >/dev/null || return 1
-    ninja -C $folder >$folder/build.log 2>&1 || { tail -30 $folder/build.log; return 1; }
-    for target in $(find $folder -type f -name '*_fuzz' -perm -u+x | sort); do
-        local name corpus
-        name=$(basename "$target")
+    # Only the fuzzers: an ordinary program of this folder has no fuzzer to be linked with.
+    local targets
+    targets=$(ninja -C $folder -t targets all | sed -nE 's/^([^ ]*_fuzz): .*_LINKER.*$/\1/p' | sort)
+    [ -n "$targets" ] || { echo "fuzz: there is no fuzzer"; return 1; }
+    # shellcheck disable=SC2086
+    ninja -C $folder $targets >$folder/build.log 2>&1 || { tail -30 $folder/build.log; return 1; }
+    for name in $targets; do
+        local target=$folder/$name corpus covered
+        name=$(basename "$name")
         corpus=$folder/corpus/$name
         mkdir -p "$corpus"
         local seeds=()
         [ -d "fuzz/corpus/$name" ] && seeds=("fuzz/corpus/$name")
         if "$target" -max_total_time="$FUZZ_SECONDS" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
             -artifact_prefix=$folder/ "$corpus" ${seeds[0]:+"${seeds[@]}"} >"$folder/$name.log" 2>&1; then
-            echo "fuzz: $name $(grep -oE 'number_of_executed_units: [0-9]+' "$folder/$name.log")"
+            # A fuzzer that does not get past the first test of its input proves nothing.
+            covered=$(grep -oE 'cov: [0-9]+' "$folder/$name.log" | tail -1 | grep -oE '[0-9]+' || echo 0)
+            echo "fuzz: $name $(grep -oE 'number_of_executed_units: [0-9]+' "$folder/$name.log")" \
+                "cov: $covered"
+            [ "$covered" -ge "$FUZZ_COVERED_MIN" ] || { echo "fuzz: $name covers too little"; status=1; }
         else
             echo "fuzz: $name FAILED"; tail -30 "$folder/$name.log"; status=1
         fi

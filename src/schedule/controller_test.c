@@ -4,7 +4,8 @@
  * finishes tasks, refuses starts, loses its link and forgets everything. After every performed
  * action the promises are checked against the world itself (one task of a name, the machine's
  * capacity, ports, rising incarnations); when changes end, the world must come to rest as asked.
- * The first tests are short stories with exact actions; the last runs seeds (UNUM_SEEDS). */
+ * The first tests are short stories with exact actions; the last runs seeds
+ * (UNUM_SEEDS, or more of them with UNUM_TEST_SCOPE=full). */
 #include "schedule/controller.h"
 
 #include "base/random.h"
@@ -668,7 +669,9 @@ static void random_worlds_come_to_rest_as_asked_and_keep_every_promise(void **st
 {
     (void)state;
     const char *text = getenv("UNUM_SEEDS");
-    uint64_t seeds = text == NULL ? 300 : strtoull(text, NULL, 10);
+    const char *scope = getenv("UNUM_TEST_SCOPE");
+    uint64_t seeds = scope != NULL && strcmp(scope, "full") == 0 ? 1000 : 300;
+    if (text != NULL) seeds = strtoull(text, NULL, 10);
     for (uint64_t seed = 1; seed <= seeds; seed++) run_seed(seed);
 }
 

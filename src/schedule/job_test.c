@@ -288,7 +288,7 @@ static void the_launch_command_writes_the_files_and_becomes_the_program(void **s
     example_init(&e);
     char path[] = "/tmp/unum-job-test-XXXXXX";
     assert_non_null(mkdtemp(path));
-    char file[64], command[160];
+    char file[64], command[200];
     (void)snprintf(file, sizeof file, "%s/sub/a file", path);
     (void)snprintf(command, sizeof command, "cat \"%s\"; stat -c %%a \"%s\"; rm -r %s", file, file,
                    path);

@@ -154,6 +154,60 @@ static void bench_staging(struct disk *disk)
     journal_close(journal);
 }
 
+static void bench_small(struct store *store, const struct store_range *range,
+                        struct store_batch *batch)
+{
+    struct error error = { 0 };
+    uint8_t value[100] = { 7 };
+    char key[32];
+    uint64_t start = now_ns();
+    for (uint64_t i = 0; i < PUTS; i++) {
+        store_batch_clear(batch);
+        for (unsigned j = 0; j < 4; j++) {
+            int size = snprintf(key, sizeof key, "key-%08" PRIu64 "-%u", i, j);
+            store_batch_put(batch, range, bytes_of(key, (size_t)size),
+                            bytes_of(value, sizeof value));
+        }
+        enum status status = store_write(store, batch, &error);
+        if (status == STATUS_BUSY) {
+            must(store_flush(store, &error) == STATUS_OK, error.text);
+            status = store_write(store, batch, &error);
+        }
+        must(status == STATUS_OK, error.text);
+    }
+    printf("store: batch of 4 puts of 100 B                %8.2f us\n",
+           (double)(now_ns() - start) / 1000 / PUTS);
+    struct buffer buffer;
+    buffer_init(&buffer, 4096);
+    start = now_ns();
+    for (uint64_t i = PUTS - 10000; i < PUTS; i++) {
+        int size = snprintf(key, sizeof key, "key-%08" PRIu64 "-%u", i, 2);
+        must(store_get(range, NULL, bytes_of(key, (size_t)size), &buffer) == STATUS_OK, "get");
+    }
+    printf("store: get from the memtable                   %8.2f us\n",
+           (double)(now_ns() - start) / 1000 / 10000);
+    buffer_finish(&buffer);
+}
+
+static void fill_with_large(struct store *store, const struct store_range *range,
+                            struct store_batch *batch)
+{
+    static uint8_t large[10000];
+    struct error error = { 0 };
+    char key[32];
+    uint64_t written = 0;
+    for (uint64_t i = 0; written < FILL_BYTES; i++, written += sizeof large) {
+        store_batch_clear(batch);
+        int size = snprintf(key, sizeof key, "large-%08" PRIu64, i * 7919 % 100003);
+        store_batch_put(batch, range, bytes_of(key, (size_t)size), bytes_of(large, sizeof large));
+        enum status status;
+        while ((status = store_write(store, batch, &error)) == STATUS_BUSY) {
+            must(store_flush(store, &error) == STATUS_OK, error.text);
+        }
+        must(status == STATUS_OK, error.text);
+    }
+}
+
 static void bench_store(struct disk *disk)
 {
     uint64_t before_kb = private_dirty_kb();
@@ -171,47 +225,8 @@ static void bench_store(struct disk *disk)
     struct store_range range = { .store = store, .group = 1, .generation = 1 };
     struct store_batch *batch;
     must(store_batch_create(store, &batch) == STATUS_OK, "batch");
-    uint8_t value[100] = { 7 };
-    char key[32];
-    start = now_ns();
-    for (uint64_t i = 0; i < PUTS; i++) {
-        store_batch_clear(batch);
-        for (unsigned j = 0; j < 4; j++) {
-            int size = snprintf(key, sizeof key, "key-%08" PRIu64 "-%u", i, j);
-            store_batch_put(batch, &range, bytes_of(key, (size_t)size),
-                            bytes_of(value, sizeof value));
-        }
-        enum status status = store_write(store, batch, &error);
-        if (status == STATUS_BUSY) {
-            must(store_flush(store, &error) == STATUS_OK, error.text);
-            status = store_write(store, batch, &error);
-        }
-        must(status == STATUS_OK, error.text);
-    }
-    printf("store: batch of 4 puts of 100 B                %8.2f us\n",
-           (double)(now_ns() - start) / 1000 / PUTS);
-    struct buffer buffer;
-    buffer_init(&buffer, 4096);
-    start = now_ns();
-    for (uint64_t i = PUTS - 10000; i < PUTS; i++) {
-        int size = snprintf(key, sizeof key, "key-%08" PRIu64 "-%u", i, 2);
-        must(store_get(&range, NULL, bytes_of(key, (size_t)size), &buffer) == STATUS_OK, "get");
-    }
-    printf("store: get from the memtable                   %8.2f us\n",
-           (double)(now_ns() - start) / 1000 / 10000);
-
-    uint64_t written = 0;
-    static uint8_t large[10000];
-    for (uint64_t i = 0; written < FILL_BYTES; i++, written += sizeof large) {
-        store_batch_clear(batch);
-        int size = snprintf(key, sizeof key, "large-%08" PRIu64, i * 7919 % 100003);
-        store_batch_put(batch, &range, bytes_of(key, (size_t)size), bytes_of(large, sizeof large));
-        enum status status;
-        while ((status = store_write(store, batch, &error)) == STATUS_BUSY) {
-            must(store_flush(store, &error) == STATUS_OK, error.text);
-        }
-        must(status == STATUS_OK, error.text);
-    }
+    bench_small(store, &range, batch);
+    fill_with_large(store, &range, batch);
     start = now_ns();
     must(store_flush(store, &error) == STATUS_OK, error.text);
     printf("store: flush of a memtable                     %8.1f ms\n",
@@ -224,7 +239,6 @@ static void bench_store(struct disk *disk)
     must(store_open(disk, &options, &store, &error) == STATUS_OK, error.text);
     printf("store: open with 100 MB                        %8.1f ms\n",
            (double)(now_ns() - start) / 1e6);
-    buffer_finish(&buffer);
     store_close(store);
 }
 
