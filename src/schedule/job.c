@@ -382,6 +382,10 @@ static void check_probe(struct check *check)
                       check->job->ready->n_command);
     if (s->ready_kind != UNUM__V1__PROBE__KIND__TCP && s->ready_kind != UNUM__V1__PROBE__KIND__HTTP)
         return;
+    if (check->job->private_network) {
+        refuse(check, "tcp and http can't reach into a private network; use command or notify");
+        return;
+    }
     field_set(check, "ready.port");
     if (check->job->n_ports == 0) {
         refuse(check, "the job has no ports; name one under ports");

@@ -201,6 +201,7 @@ static void ports_that_can_not_be_are_refused(void **state)
     e.ports[0].step = 0;
     e.ports[1].step = 0;
     e.job.private_network = true;
+    e.job.ready = NULL;
     assert_int_equal(job_check(&e.job, NULL, NULL), STATUS_OK);
     example_init(&e);
     e.ports[0].step = 2;
@@ -212,6 +213,9 @@ static void ports_that_can_not_be_are_refused(void **state)
 static void a_probe_must_mean_something_that_is_there(void **state)
 {
     (void)state;
+    REFUSED(
+        e.job.private_network = true,
+        "job web: ready: tcp and http can't reach into a private network; use command or notify");
     REFUSED(e.ready.port = "htpp", "job web: ready.port: must be the name of one of the job's "
                                    "ports, like http, is \"htpp\"");
     REFUSED((e.job.n_ports = 0, e.command[1] = ""),
