@@ -13,10 +13,12 @@ struct connection {
     size_t address_count;
 };
 
-static enum status no_computer(const struct cli *cli, enum status status, struct error *error)
+static enum status no_computer(struct cli *cli, enum status status, struct error *error)
 {
     /* Somebody else's folder can't even be looked into. */
     if (status == STATUS_DENIED || errno == EACCES) return status;
+    /* A credential that lacks a file is one: the sentence names the file. */
+    if (access(cli_format(cli, "%s/operator", cli->folder), F_OK) == 0) return status;
     return error_set(error, STATUS_NOT_FOUND,
                      "there is no computer in %s; `unum up%s%s` makes one, and --dir names another "
                      "folder",
