@@ -19,11 +19,24 @@ struct request {
     struct bytes bytes;
     struct buffer *reply;
     struct error *error;
+    struct bytes *id;     /* the client gave to the request; empty: none */
+    const char **subject; /* what it is about, for the audit */
 };
 
 static enum status no_memory(struct error *error)
 {
     return error_set(error, STATUS_NO_MEMORY, "the request is too large to be answered");
+}
+
+/* Every request has the context as its field of that name. */
+static void note_id(const struct request *request, const ProtobufCMessage *message)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "context");
+    if (field == NULL || field->type != PROTOBUF_C_TYPE_MESSAGE) return;
+    const Unum__V1__Context *context;
+    memcpy(&context, (const char *)message + field->offset, sizeof context);
+    if (context != NULL) *request->id = bytes_of(context->request_id.data, context->request_id.len);
 }
 
 static void *unpack(const struct request *request, const ProtobufCMessageDescriptor *descriptor)
@@ -32,6 +45,8 @@ static void *unpack(const struct request *request, const ProtobufCMessageDescrip
     if (message == NULL)
         (void)error_set(request->error, STATUS_INVALID, "the request is not a %s",
                         descriptor->name);
+    else
+        note_id(request, message);
     return message;
 }
 
@@ -54,8 +69,8 @@ static uint64_t wall_ms(struct node *node)
     return now / 1000000;
 }
 
-static void audit(const struct request *request, const char *subject, const char *event,
-                  const char *what)
+static void tell(const struct request *request, const char *subject, const char *event,
+                 const char *what)
 {
     reasons_add(request->node->reasons, wall_ms(request->node), subject, subject, event, "%s by %s",
                 what, serve_call_principal(request->call));
@@ -122,12 +137,28 @@ static enum status plan_job(const struct request *request, Unum__V1__Job *job, s
     return STATUS_OK;
 }
 
+/* Their names, for the audit; of many the first. */
+static void note_jobs(const struct request *request, const Unum__V1__ApplyRequest *apply)
+{
+    char *names = arena_take(request->arena, AUDIT_SUBJECT_BYTES_MAX + 1);
+    if (names == NULL) return;
+    size_t used = 0;
+    names[0] = '\0';
+    for (size_t i = 0; i < apply->n_jobs && used < AUDIT_SUBJECT_BYTES_MAX; i++) {
+        int size = snprintf(names + used, AUDIT_SUBJECT_BYTES_MAX + 1 - used, "%s%s",
+                            i == 0 ? "" : " ", apply->jobs[i]->name);
+        if (size > 0) used += (size_t)size;
+    }
+    *request->subject = names;
+}
+
 static enum status make_plan(const struct request *request, struct plan *ret_plan)
 {
     enum status status = need_tasks(request);
     if (status != STATUS_OK) return status;
     Unum__V1__ApplyRequest *apply = unpack(request, &unum__v1__apply_request__descriptor);
     if (apply == NULL) return STATUS_INVALID;
+    note_jobs(request, apply);
     size_t room = apply->n_jobs + 1;
     struct plan plan = {
         .changes = arena_take(request->arena, room * sizeof(void *)),
@@ -172,7 +203,7 @@ static enum status handle_apply(const struct request *request)
         if (status != STATUS_OK) return status;
     }
     for (size_t i = 0; i < plan.job_count; i++)
-        audit(request, plan.jobs[i]->name, "applied", "applied");
+        tell(request, plan.jobs[i]->name, "applied", "applied");
     tasks_notice(request->node->tasks);
     response.n_changes = plan.change_count;
     response.changes = plan.changes;
@@ -230,6 +261,7 @@ static enum status handle_stop(const struct request *request)
 {
     Unum__V1__StopJobRequest *stop = unpack(request, &unum__v1__stop_job_request__descriptor);
     if (stop == NULL) return STATUS_INVALID;
+    *request->subject = stop->job;
     const struct jobs_entry *entry;
     enum status status = find_job(request, stop->job, &entry);
     if (status != STATUS_OK) return status;
@@ -241,7 +273,7 @@ static enum status handle_stop(const struct request *request)
     else
         status = change_job(request, entry, true, stop_job);
     if (status != STATUS_OK) return status;
-    audit(request, stop->job, "stopped", stop->remove ? "stopped and removed" : "stopped");
+    tell(request, stop->job, "stopped", stop->remove ? "stopped and removed" : "stopped");
     tasks_notice(request->node->tasks);
     return reply_with(request, &response.base);
 }
@@ -251,6 +283,7 @@ static enum status handle_restart(const struct request *request)
     Unum__V1__RestartJobRequest *restart =
         unpack(request, &unum__v1__restart_job_request__descriptor);
     if (restart == NULL) return STATUS_INVALID;
+    *request->subject = restart->job;
     const struct jobs_entry *entry;
     enum status status = find_job(request, restart->job, &entry);
     if (status != STATUS_OK) return status;
@@ -258,7 +291,7 @@ static enum status handle_restart(const struct request *request)
     response.tasks = entry->job->count;
     status = change_job(request, entry, false, job_restart);
     if (status != STATUS_OK) return status;
-    audit(request, restart->job, "restarted", "restarted");
+    tell(request, restart->job, "restarted", "restarted");
     return reply_with(request, &response.base);
 }
 
@@ -473,18 +506,23 @@ static enum status unary(void *context, const char *method, struct serve_call *c
     static const struct {
         const char *name;
         enum status (*handle)(const struct request *request);
+        bool is_use; /* of authority */
     } methods[] = {
-        { "Apply", handle_apply },
-        { "Plan", handle_plan },
-        { "ListJobs", handle_list_jobs },
-        { "ListTasks", handle_list_tasks },
-        { "StopJob", handle_stop },
-        { "RestartJob", handle_restart },
-        { "Why", handle_why },
-        { "ListMachines", handle_list_machines },
-        { "Status", handle_status },
+        { "Apply", handle_apply, true },
+        { "Plan", handle_plan, false },
+        { "ListJobs", handle_list_jobs, false },
+        { "ListTasks", handle_list_tasks, false },
+        { "StopJob", handle_stop, true },
+        { "RestartJob", handle_restart, true },
+        { "Why", handle_why, false },
+        { "ListMachines", handle_list_machines, false },
+        { "Status", handle_status, false },
     };
+    struct bytes id = { 0 };
+    const char *subject = "";
     struct request request = {
+        .id = &id,
+        .subject = &subject,
         .node = context,
         .call = call,
         .arena = serve_call_arena(call),
@@ -492,8 +530,14 @@ static enum status unary(void *context, const char *method, struct serve_call *c
         .reply = reply,
         .error = error,
     };
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-        if (strcmp(methods[i].name, method) == 0) return methods[i].handle(&request);
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        if (strcmp(methods[i].name, method) != 0) continue;
+        enum status status = methods[i].handle(&request);
+        if (methods[i].is_use)
+            node_audit(context, serve_call_principal(call), id, method, subject, status,
+                       error->text);
+        return status;
+    }
     return error_set(error, STATUS_UNSUPPORTED, "the computer has no method %s", method);
 }
 

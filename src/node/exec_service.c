@@ -6,6 +6,8 @@
 #include "unum/v1/computer.pb-c.h"
 #include "wire/proto_arena.h"
 
+#include <stdio.h>
+
 enum { EXEC_REQUEST_BYTES_MAX = 64 * 1024 };
 
 struct session {
@@ -90,11 +92,10 @@ static const char **arguments_of(struct arena *arena, const Unum__V1__ExecReques
     return arguments;
 }
 
-enum status computer_exec(struct node *node, struct serve_call *call, struct error *error)
+static enum status exec_in_task(struct node *node, struct serve_call *call,
+                                const Unum__V1__ExecRequest *request, struct error *error)
 {
-    Unum__V1__ExecRequest *request = NULL;
-    enum status status = first_request(call, &request, error);
-    if (status != STATUS_OK) return status;
+    enum status status;
     const struct agent_task *task;
     status = tasks_find(node->tasks, request->task, &task, error);
     if (status != STATUS_OK) return status;
@@ -121,5 +122,20 @@ enum status computer_exec(struct node *node, struct serve_call *call, struct err
     }
     buffer_finish(&session.packed);
     arena_finish(&session.arena);
+    return status;
+}
+
+enum status computer_exec(struct node *node, struct serve_call *call, struct error *error)
+{
+    Unum__V1__ExecRequest *request = NULL;
+    enum status status = first_request(call, &request, error);
+    if (status != STATUS_OK) return status;
+    struct bytes id = { 0 };
+    if (request->context != NULL)
+        id = bytes_of(request->context->request_id.data, request->context->request_id.len);
+    char subject[AUDIT_SUBJECT_BYTES_MAX + 1];
+    (void)snprintf(subject, sizeof subject, "%s %s", request->task, request->command[0]);
+    status = exec_in_task(node, call, request, error);
+    node_audit(node, serve_call_principal(call), id, "Exec", subject, status, error->text);
     return status;
 }

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NODE_DRAIN_MS_MAX = 2000, NODE_HEALTH_PAUSE_MS = 100 };
+enum { NODE_DRAIN_MS_MAX = 2000, NODE_AUDIT_MS_MAX = 1000, NODE_HEALTH_PAUSE_MS = 100 };
 
 static enum status identify(void *context, struct tls_peer peer,
                             char ret_principal[SERVE_PRINCIPAL_BYTES_MAX + 1], struct error *error)
@@ -18,14 +18,39 @@ static enum status identify(void *context, struct tls_peer peer,
     struct identity identity;
     enum status status =
         identity_decode(peer.certificate_der, peer.certificate_size, &identity, error);
+    bool read = status == STATUS_OK;
     if (status == STATUS_OK)
         status = identity_check(&identity, &node->options.computer,
                                 replica_computer_time_ms(node->system.replica), error);
-    if (status != STATUS_OK) return status;
     char text[IDENTITY_TEXT_BYTES_MAX + 1];
+    if (!read) return status; /* nobody's: an ordinary stranger */
     identity_format(&identity, text);
+    if (status != STATUS_OK) {
+        node_audit(node, text, (struct bytes) { 0 }, "Connect", node->options.machine_name, status,
+                   error->text);
+        return status;
+    }
     (void)snprintf(ret_principal, SERVE_PRINCIPAL_BYTES_MAX + 1, "%s", text);
     return STATUS_OK;
+}
+
+void node_audit(struct node *node, const char *principal, struct bytes request, const char *action,
+                const char *subject, enum status outcome, const char *text)
+{
+    if (node->audit == NULL) return;
+    uint64_t wall_ns;
+    clock_wall_ns(node->options.clock, &wall_ns);
+    struct audit_record record = {
+        .wall_ms = wall_ns / 1000000,
+        .computer_time_ms = replica_computer_time_ms(node->system.replica),
+        .principal = principal,
+        .request = request,
+        .action = action,
+        .subject = subject,
+        .outcome = outcome,
+        .text = outcome == STATUS_OK ? "" : text,
+    };
+    audit_add(node->audit, &record);
 }
 
 static void log_line(void *context, const char *line)
@@ -101,6 +126,18 @@ static enum status start_tasks(struct node *node, struct error *error)
     return tasks_create(node, &node->tasks, error);
 }
 
+static enum status start_audit(struct node *node, struct error *error)
+{
+    struct audit_options options = {
+        .scope = &node->scope,
+        .disk = node->options.disk,
+        .log = log_line,
+        .context = node,
+    };
+    enum status status = audit_create(&options, &node->audit);
+    return status == STATUS_OK ? status : error_set(error, status, "out of memory");
+}
+
 static enum status start_serving(struct node *node, struct error *error)
 {
     struct serve_service services[] = {
@@ -134,6 +171,7 @@ enum status node_start(const struct node_options *options, struct node **ret_nod
     enum status status = reasons_create(&node->reasons);
     if (status == STATUS_OK) status = open_replicas(node, error);
     if (status == STATUS_OK) status = start_tasks(node, error);
+    if (status == STATUS_OK) status = start_audit(node, error);
     if (status == STATUS_OK) status = start_serving(node, error);
     if (status != STATUS_OK) {
         node_stop(node);
@@ -151,6 +189,11 @@ void node_stop(struct node *node)
         clock_monotonic_ns(node->options.clock, &now);
         serve_stop(node->serve, now + NODE_DRAIN_MS_MAX * 1000000ull);
     }
+    if (node->audit != NULL) {
+        uint64_t now;
+        clock_monotonic_ns(node->options.clock, &now);
+        audit_finish(node->audit, now + NODE_AUDIT_MS_MAX * 1000000ull);
+    }
     struct tasks *tasks = node->tasks;
     node->tasks = NULL; /* the agent's last words find nobody */
     scope_cancel(&node->scope);
@@ -160,6 +203,7 @@ void node_stop(struct node *node)
     exec_table_destroy(node->execs);
     agent_destroy(node->agent);
     reasons_destroy(node->reasons);
+    audit_destroy(node->audit);
     free(node);
 }
 
