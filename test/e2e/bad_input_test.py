@@ -6,10 +6,11 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 
-from conftest import Computer, UNUM, free_port, needs_root, wait_until
+from conftest import BUILD, Computer, UNUM, UNUMD, free_port, needs_root, wait_until
 
 
 def refused(done, *words, status=1):
@@ -33,6 +34,13 @@ def apply(computer, folder, text):
     ("name: x\n", ["command"]),
     ("name: UPPER_case\ncommand: [/bin/true]\n", ["name"]),
     ("name: x\ncount: -1\ncommand: [/bin/true]\n", ["count"]),
+    ("name: x\ncommand: [/bin/true]\nresources: {memory: 100Ti}\n", ["resources.memory"]),
+    ("name: x\ncommand: [/bin/true]\nnetwork: private\nports: {web: 80}\nready: {tcp: web}\n",
+     ["ready", "private network"]),
+    ("name: x\ncommand: [/bin/true]\nports: {web: 70000}\n", ["line 3", "ports.web", "70000"]),
+    ("name: x\ncommand: [/bin/true]\n---\nname: x\ncommand: [/bin/true]\n", ["twice"]),
+    ("name: x\ncommand: [&a /bin/true, *a]\n", ["line 2"]),
+    ("\x00\xff", ["byte 0"]),
 ])
 def test_a_bad_job_file_is_refused_with_its_place(shared_computer, folder, text, words):
     refused(apply(shared_computer, folder, text), *words)
@@ -128,6 +136,57 @@ def flip_early_record(files):
     raise AssertionError("no record of the test in the journal")
 
 
+def daemon_by_hand(computer):
+    return subprocess.run([str(UNUMD), "--dir", str(computer.folder)], capture_output=True, text=True, timeout=30)
+
+
+def test_a_second_daemon_on_the_same_folder_is_refused(computer):
+    computer.unum("put", "kept", "1")
+    refused(daemon_by_hand(computer), "another daemon uses this folder")
+    assert "1" in computer.unum("get", "kept").stdout
+
+
+def test_the_daemon_by_hand_says_when_there_is_no_computer_and_how_it_is_used(folder):
+    refused(daemon_by_hand(Computer(folder)), "no computer", "unum up")
+    refused(subprocess.run([str(UNUMD), "--nonsense"], capture_output=True, text=True), "usage", status=2)
+
+
+def test_a_torn_tail_of_the_journal_is_dropped_and_the_rest_is_there(computer):
+    for number in range(20):
+        computer.unum("put", f"key/{number}", "x" * 1000)
+    time.sleep(0.2)  # longer than the pause after which the journal marks that all is synced
+    computer.pull_the_plug()
+    path, end = end_of_records(journal_files(computer), b"x" * 100)
+    with path.open("r+b") as file:  # as a power cut in the middle of the next write leaves it
+        file.seek(end + 5000 - end % 4096)
+        file.write(os.urandom(700))
+    computer.up()
+    assert len(computer.json("get", "--prefix", "key/")["items"]) == 20
+
+
+def test_a_journal_cut_short_before_what_was_synced_is_refused(computer):
+    for number in range(20):
+        computer.unum("put", f"key/{number}", "x" * 1000)
+    time.sleep(0.2)
+    computer.pull_the_plug()
+    path, end = end_of_records(journal_files(computer), b"x" * 100)
+    whole = path.read_bytes()
+    os.truncate(path, end - 5000)
+    refused(computer.up(check=False), "journal")
+    with path.open("r+b") as file:
+        file.write(whole)
+    computer.up()
+    assert len(computer.json("get", "--prefix", "key/")["items"]) == 20
+
+
+def end_of_records(files, of):
+    """The file and place behind the last record that holds OF."""
+    found = [(path, path.read_bytes().rfind(of)) for path in files]
+    path, at = max(found, key=lambda pair: pair[1])
+    assert at >= 0
+    return path, at + 1100
+
+
 def test_garbage_on_the_port_disturbs_nobody(computer):
     for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01" + b"\xff" * 2000, b"\0" * 100, os.urandom(5000)):
         with socket.create_connection(("127.0.0.1", computer.port), timeout=5) as connection:
@@ -164,6 +223,63 @@ def test_a_credential_of_another_computer_is_refused(computer, folder):
         refused(done, "certificate")
     finally:
         other.down()
+
+
+def copy_of_credential(computer, folder):
+    """A folder that `--dir` takes, with a copy of the operator's credential."""
+    copied = folder / "copied"
+    shutil.copytree(computer.folder / "operator", copied / "operator")
+    return Computer(copied, computer.port)
+
+
+def issue(computer, where, name, expires_ms):
+    subprocess.run([str(BUILD / "test/issue_credential"), str(computer.folder / "authority"), str(where), name,
+                    str(expires_ms)], check=True)
+
+
+def test_an_expired_certificate_is_refused_and_a_younger_one_is_not(shared_computer, folder):
+    copied = copy_of_credential(shared_computer, folder)
+    issue(shared_computer, copied.folder / "operator", "late", 1)
+    wait_until(lambda: int(shared_computer.json("status")["computerTimeMs"]) > 1)
+    refused(copied.unum("status", check=False), "certificate", "expired")
+    issue(shared_computer, copied.folder / "operator", "fresh", 10**15)
+    assert copied.unum("status").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["operator.crt", "operator.key", "authority.crt", "addresses"])
+def test_a_missing_file_of_the_credential_is_named(shared_computer, folder, name):
+    copied = copy_of_credential(shared_computer, folder)
+    (copied.folder / "operator" / name).unlink()
+    refused(copied.unum("status", check=False), name)
+
+
+@pytest.mark.parametrize("name", ["operator.crt", "operator.key", "authority.crt", "addresses"])
+def test_a_damaged_file_of_the_credential_is_named(shared_computer, folder, name):
+    copied = copy_of_credential(shared_computer, folder)
+    (copied.folder / "operator" / name).write_text("rubbish")
+    done = copied.unum("status", check=False)
+    refused(done)
+    assert name in done.stderr or "certificate" in done.stderr or "key" in done.stderr, done.stderr
+
+
+def test_a_key_that_others_can_read_is_refused_with_the_way_out(shared_computer, folder):
+    copied = copy_of_credential(shared_computer, folder)
+    (copied.folder / "operator/operator.key").chmod(0o644)
+    refused(copied.unum("status", check=False), "operator.key", "chmod 600")
+
+
+def test_plain_http_is_answered_with_a_sentence_or_closed(computer):
+    with socket.create_connection(("127.0.0.1", computer.port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.settimeout(15)
+        told = b""
+        try:
+            while piece := connection.recv(4096):
+                told += piece
+        except ConnectionError:
+            pass
+    assert told == b"" or told[0] == 0x15 or b"TLS" in told  # closed, an alert, or words
+    assert computer.unum("status").returncode == 0
 
 
 @needs_root
