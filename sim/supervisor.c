@@ -19,9 +19,17 @@ struct process {
     uint32_t pid;
 };
 
+struct holdings {
+    uint32_t cpu_milli;
+    uint64_t memory_bytes;
+    uint16_t ports[SUPERVISE_PORTS_MAX];
+    uint32_t port_count;
+};
+
 struct task {
     bool used;
     struct id id;
+    struct holdings holds;
     uint64_t sequence;
     char job[LIMIT_NAME_BYTES_MAX + 1], name[LIMIT_NAME_BYTES_MAX + 1];
     char behaviour[16];
@@ -130,7 +138,7 @@ static struct supervise_message state_message(const struct sim_supervisor *super
 {
     const struct task *task = &supervisor->tasks[slot];
     const struct policy_task *policy = &supervisor->policy_tasks[slot];
-    return (struct supervise_message){
+    struct supervise_message message = {
         .kind = SUPERVISE_TASK_STATE,
         .request = request,
         .task_state = {
@@ -148,11 +156,16 @@ static struct supervise_message state_message(const struct sim_supervisor *super
             .started_at_ns = policy->started_at_ns,
             .ended_at_ns = policy->ended_at_ns,
             .next_start_ns = policy->next_start_ns,
+            .cpu_milli = task->holds.cpu_milli,
+            .memory_bytes = task->holds.memory_bytes,
+            .port_count = task->holds.port_count,
             .job = bytes_of_text(task->job),
             .name = bytes_of_text(task->name),
             .reason = bytes_of_text(policy->reason),
         },
     };
+    memcpy(message.task_state.ports, task->holds.ports, sizeof task->holds.ports);
+    return message;
 }
 
 /* Number the event, keep it in the ring, and tell the daemon when it listens. */
@@ -383,6 +396,16 @@ static void answer(struct sim_supervisor *supervisor, uint64_t request, enum sta
     send_message(supervisor, &message);
 }
 
+static struct holdings holdings_of(const struct supervise_start *start)
+{
+    bool own_network = (start->flags & SUPERVISE_OWN_NETWORK) != 0;
+    struct holdings holds = { .cpu_milli = start->cpu_milli,
+                              .memory_bytes = start->memory_bytes,
+                              .port_count = own_network ? 0 : start->port_count };
+    for (uint32_t i = 0; i < holds.port_count; i++) holds.ports[i] = start->ports[i];
+    return holds;
+}
+
 static void start_task(struct sim_supervisor *supervisor, uint64_t request,
                        const struct supervise_start *start)
 {
@@ -401,6 +424,7 @@ static void start_task(struct sim_supervisor *supervisor, uint64_t request,
     *task = (struct task) { .used = true, .id = start->task, .memory_bytes = start->memory_bytes };
     copy_bytes(task->job, sizeof task->job, start->job);
     copy_bytes(task->name, sizeof task->name, start->name);
+    task->holds = holdings_of(start);
     const char *words[SUPERVISE_STRINGS_COUNT_MAX > 32 ? 32 : SUPERVISE_STRINGS_COUNT_MAX];
     if (start->argv.count < sizeof words / sizeof words[0]) {
         supervise_strings_point(&start->argv, words, sizeof words / sizeof words[0]);

@@ -178,6 +178,10 @@ static void learn_task(struct agent *agent, const struct supervise_task_state *s
     task->started_at_ns = state->started_at_ns;
     task->ended_at_ns = state->ended_at_ns;
     task->next_start_ns = state->next_start_ns;
+    task->cpu_milli = state->cpu_milli;
+    task->memory_bytes = state->memory_bytes;
+    memcpy(task->ports, state->ports, sizeof task->ports);
+    task->port_count = state->port_count;
     copy_bytes(task->job, sizeof task->job, state->job);
     copy_bytes(task->name, sizeof task->name, state->name);
     copy_bytes(task->reason, sizeof task->reason, state->reason);

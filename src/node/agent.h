@@ -46,6 +46,9 @@ struct agent_task {
     uint32_t pid, host_pid;
     uint32_t restarts, failures;
     uint64_t started_at_ns, ended_at_ns, next_start_ns;
+    uint64_t cpu_milli, memory_bytes;    /* what it reserves */
+    uint16_t ports[SUPERVISE_PORTS_MAX]; /* of the host */
+    uint32_t port_count;
     char job[LIMIT_NAME_BYTES_MAX + 1];
     char name[LIMIT_NAME_BYTES_MAX + 1];
     char reason[SUPERVISE_REASON_BYTES_MAX + 1];

@@ -16,6 +16,17 @@ enum {
     TASKS_LOG_BYTES_DEFAULT = 0, /* unum-log's */
 };
 
+/* A valid job is one that unum-init takes. */
+_Static_assert((int)JOB_PORTS_MAX == (int)SUPERVISE_PORTS_MAX, "ports of a task");
+_Static_assert((int)JOB_COMMAND_COUNT_MAX <= (int)SUPERVISE_STRINGS_COUNT_MAX, "arguments");
+_Static_assert((int)JOB_LAUNCH_BYTES_MAX == (int)SUPERVISE_STRINGS_BYTES_MAX, "their bytes");
+_Static_assert((int)JOB_ENVIRONMENT_COUNT_MAX <= (int)SUPERVISE_STRINGS_COUNT_MAX, "variables");
+_Static_assert((int)JOB_ENVIRONMENT_BYTES_MAX <= (int)SUPERVISE_STRINGS_BYTES_MAX, "their bytes");
+_Static_assert((int)JOB_SCRATCH_COUNT_MAX == (int)SUPERVISE_WRITABLE_COUNT_MAX, "writable paths");
+_Static_assert((int)JOB_PATH_BYTES_MAX == (int)SUPERVISE_PATH_BYTES_MAX, "a path");
+_Static_assert((int)JOB_PERIOD_MS_MAX == (int)SUPERVISE_PERIOD_MS_MAX, "a period");
+_Static_assert((int)JOB_COUNT_MAX == (int)SUPERVISE_TASKS_MAX, "tasks of a machine");
+
 struct tasks {
     struct node *node;
     struct jobs *jobs;
@@ -76,7 +87,12 @@ static bool observe_task(const struct agent_task *task, struct controller_task *
         .incarnation = task->incarnation,
         .state = controller_state_of(task->state),
         .up = task->up,
+        .holdings_known = true,
+        .cpu_milli = task->cpu_milli,
+        .memory_bytes = task->memory_bytes,
+        .port_count = task->port_count,
     };
+    memcpy(observed.ports, task->ports, sizeof observed.ports);
     split_job(task->job, observed.project, observed.job);
     if (job_task_name_parse(task->name, job, &observed.index) != STATUS_OK) return false;
     *ret_task = observed;

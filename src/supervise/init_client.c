@@ -12,7 +12,7 @@ enum {
     EVENT_BYTES_MAX = 1024,
 };
 
-_Static_assert(EVENT_BYTES_MAX > SUPERVISE_HEAD_BYTES + 128 + 2 * LIMIT_NAME_BYTES_MAX +
+_Static_assert(EVENT_BYTES_MAX > SUPERVISE_HEAD_BYTES + 192 + 2 * LIMIT_NAME_BYTES_MAX +
                                      SUPERVISE_REASON_BYTES_MAX,
                "every event fits");
 
@@ -77,6 +77,7 @@ void init_state_message(const struct init *init, uint32_t slot,
     const struct init_task *own = &init->tasks[slot];
     struct supervise_start start;
     init_task_spec(init, slot, &start);
+    bool own_network = (start.flags & SUPERVISE_OWN_NETWORK) != 0;
     *ret_message = (struct supervise_message) {
         .kind = SUPERVISE_TASK_STATE,
         .task_state = {
@@ -94,11 +95,16 @@ void init_state_message(const struct init *init, uint32_t slot,
             .started_at_ns = task->started_at_ns,
             .ended_at_ns = task->ended_at_ns,
             .next_start_ns = task->next_start_ns,
+            .cpu_milli = start.cpu_milli,
+            .memory_bytes = start.memory_bytes,
+            .port_count = own_network ? 0 : start.port_count,
             .job = start.job,
             .name = start.name,
             .reason = bytes_of_text(task->reason),
         },
     };
+    for (uint32_t i = 0; i < ret_message->task_state.port_count; i++)
+        ret_message->task_state.ports[i] = start.ports[i];
 }
 
 void init_report(struct init *init, uint32_t slot)

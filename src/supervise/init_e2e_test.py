@@ -396,6 +396,18 @@ def test_a_reexecution_keeps_every_task_and_the_connection(init):
     assert all(alive(pid) for pid in pids[1:])
 
 
+def test_a_state_tells_what_the_task_holds(init):
+    held = dict(cpu_milli=250, memory_bytes=1 << 20, ports=[8080, 8443])
+    task = init.client.start(["/bin/sleep", "1000"], name="t0", **held)
+    private = init.client.start(["/bin/sleep", "1000"], name="t1", flags=s.OWN_NETWORK, **held)
+    init.client.ask(s.REEXEC, s.text(""))
+    init.client.close()
+    init.client = s.Client(init.folder)
+    state = init.client.state(task)
+    assert {name: state[name] for name in held} == held
+    assert init.client.state(private)["ports"] == []  # none of the host's
+
+
 def test_a_reexecution_that_fails_changes_nothing(init):
     task = init.client.start(["/bin/sleep", "1000"])
     pid = host_pid(init, task)

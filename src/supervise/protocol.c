@@ -81,6 +81,13 @@ static void codec_strings(struct codec *codec, struct supervise_strings *strings
     codec_text(codec, &strings->bytes);
 }
 
+/* u32 count, then room for all. */
+static void codec_ports(struct codec *codec, uint16_t *ports, uint32_t *count)
+{
+    codec_u32(codec, count);
+    for (size_t i = 0; i < SUPERVISE_PORTS_MAX; i++) codec_u16(codec, &ports[i]);
+}
+
 static void walk_start(struct codec *codec, struct supervise_start *start)
 {
     codec_id(codec, &start->task);
@@ -103,8 +110,7 @@ static void walk_start(struct codec *codec, struct supervise_start *start)
     codec_u64(codec, &start->scratch_bytes);
     codec_u64(codec, &start->log_bytes);
     codec_u64(codec, &start->lease_until_ns);
-    codec_u32(codec, &start->port_count);
-    for (size_t i = 0; i < SUPERVISE_PORTS_MAX; i++) codec_u16(codec, &start->ports[i]);
+    codec_ports(codec, start->ports, &start->port_count);
     codec_text(codec, &start->job);
     codec_text(codec, &start->name);
     codec_text(codec, &start->folder);
@@ -129,6 +135,9 @@ static void walk_task_state(struct codec *codec, struct supervise_task_state *st
     codec_u64(codec, &state->started_at_ns);
     codec_u64(codec, &state->ended_at_ns);
     codec_u64(codec, &state->next_start_ns);
+    codec_u32(codec, &state->cpu_milli);
+    codec_u64(codec, &state->memory_bytes);
+    codec_ports(codec, state->ports, &state->port_count);
     codec_text(codec, &state->job);
     codec_text(codec, &state->name);
     codec_text(codec, &state->reason);
@@ -361,6 +370,7 @@ static enum status check_task_state(const struct supervise_task_state *state, st
     if (state->state >= SUPERVISE_STATE_COUNT) return refuse(error, "state", "is unknown");
     if (state->up > 1) return refuse(error, "up", "is not 0 or 1");
     if (state->exit_kind >= SUPERVISE_EXIT_COUNT) return refuse(error, "exit_kind", "is unknown");
+    if (state->port_count > SUPERVISE_PORTS_MAX) return refuse(error, "port_count", "is over 16");
     if (!is_name(state->job)) return refuse(error, "job", "is not a name of 1 to 63 bytes");
     if (!is_name(state->name)) return refuse(error, "name", "is not a name of 1 to 63 bytes");
     return check_texts(state->reason, SUPERVISE_REASON_BYTES_MAX, "reason", error);

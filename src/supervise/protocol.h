@@ -243,6 +243,11 @@ struct supervise_task_state {
     uint64_t started_at_ns;
     uint64_t ended_at_ns;
     uint64_t next_start_ns; /* with BACKOFF and HELD */
+    /* What its START reserves, for a daemon that did not send it. */
+    uint32_t cpu_milli;
+    uint64_t memory_bytes;
+    uint16_t ports[SUPERVISE_PORTS_MAX]; /* of the host: none with a network of its own */
+    uint32_t port_count;
     struct bytes job;
     struct bytes name;
     struct bytes reason;

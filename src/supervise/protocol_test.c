@@ -95,6 +95,10 @@ static struct supervise_message filled(enum supervise_kind kind)
                                             .started_at_ns = 1,
                                             .ended_at_ns = 2,
                                             .next_start_ns = 3,
+                                            .cpu_milli = 250,
+                                            .memory_bytes = 1u << 30,
+                                            .ports = { 8080, 8443 },
+                                            .port_count = 2,
                                             .job = bytes_of_text("web"),
                                             .name = bytes_of_text("web-0"),
                                             .reason = bytes_of_text("restarted 5 times in 60 s") };
@@ -163,6 +167,24 @@ static void a_start_keeps_its_fields(void **state)
     supervise_strings_point(&read.start.argv, argv, 4);
     assert_string_equal(argv[2], "exec nginx");
     assert_null(argv[3]);
+}
+
+static void a_state_keeps_what_the_task_holds(void **state)
+{
+    (void)state;
+    struct supervise_message message = filled(SUPERVISE_TASK_STATE);
+    size_t size = encoded(&message);
+    struct supervise_message read;
+    assert_int_equal(supervise_decode(bytes_of(packet, size), &read, NULL), STATUS_OK);
+    assert_int_equal(read.task_state.cpu_milli, 250);
+    assert_true(read.task_state.memory_bytes == 1u << 30);
+    assert_int_equal(read.task_state.port_count, 2);
+    assert_int_equal(read.task_state.ports[1], 8443);
+    message.task_state.port_count = SUPERVISE_PORTS_MAX + 1;
+    struct error error = { 0 };
+    assert_int_equal(supervise_encode(&message, packet, sizeof packet, &size, &error),
+                     STATUS_INVALID);
+    assert_non_null(strstr(error.text, "port_count"));
 }
 
 static void every_truncation_is_refused_with_a_sentence(void **state)
@@ -280,6 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_message_comes_back_as_it_was_written),
         cmocka_unit_test(a_start_keeps_its_fields),
+        cmocka_unit_test(a_state_keeps_what_the_task_holds),
         cmocka_unit_test(every_truncation_is_refused_with_a_sentence),
         cmocka_unit_test(a_longer_packet_is_refused),
         cmocka_unit_test(a_start_out_of_range_names_the_field),

@@ -101,8 +101,10 @@ class Client:
         if kind == TASK_STATE:
             names = ("sequence", "task", "incarnation", "state", "up", "exit_kind", "exit_code",
                      "pid", "host_pid", "restarts", "failures", "started_at", "ended_at",
-                     "next_start")
-            state = dict(zip(names, body.take("Q16sQBBBIIIIIQQQ")))
+                     "next_start", "cpu_milli", "memory_bytes")
+            state = dict(zip(names, body.take("Q16sQBBBIIIIIQQQIQ")))
+            count, ports = body.take("I"), body.take("16H")
+            state["ports"] = list(ports[:count])
             state["state"] = STATES[state["state"]]
             state["job"], state["name"], state["reason"] = body.text(), body.text(), body.text()
             return state
@@ -133,7 +135,7 @@ class Client:
                 return (rows, value) if got == END else value
 
     def start(self, argv, name="task-0", job="test", task=None, env=(), folder="", writable=(),
-              **options):
+              ports=(), **options):
         numbers = dict(incarnation=1, flags=0, restart=PERMANENT, readiness=READINESS_NONE,
                        stop_signal=15, restarts_limit=5, restarts_period_ms=60000,
                        backoff_base_ms=100, backoff_cap_ms=10000, stable_after_ms=10000,
@@ -144,7 +146,7 @@ class Client:
         numbers.update(options)
         task = task or os.urandom(16)
         body = task + struct.pack("<QIBBBBIIIIIIIIIQQQQ", *numbers.values())
-        body += struct.pack("<I16H", 0, *[0] * 16)
+        body += struct.pack("<I16H", len(ports), *ports, *[0] * (16 - len(ports)))
         body += text(job) + text(name) + text(folder) + strings(argv) + strings(env)
         body += strings(writable)
         self.ask(START, body)

@@ -110,6 +110,20 @@ def test_what_does_not_fit_beside_others_waits_and_says_so(shared_computer, fold
     shared_computer.unum("stop", "--remove", "full")
 
 
+def test_a_new_daemon_knows_what_a_task_that_still_stops_holds(computer, folder):
+    cores = os.cpu_count()
+    deaf = "name: deaf\ncommand: [sh, -c, \"trap '' TERM; while :; do sleep 1; done\"]\nstop: {grace: 300s}\nresources: {cpu: %s}\n"
+    apply(computer, folder, deaf % cores)
+    wait_until(lambda: computer.states("deaf") == ["running"])
+    apply(computer, folder, deaf % "0.1")
+    wait_until(lambda: "stopping" in computer.states("deaf"))
+    os.kill(computer.daemon_pid(), signal.SIGKILL)
+    wait_until(lambda: computer.unum("status", check=False).returncode == 0)
+    apply(computer, folder, "name: next\ncommand: [sleep, '1000']\nresources: {cpu: 0.5}\n")
+    wait_until(lambda: computer.tasks("next") and why(computer, "next-0").startswith("waits: needs"))
+    computer.pull_the_plug()  # rather than wait for the deaf
+
+
 def test_exec_passes_input_output_errors_and_status(shared_computer):
     shared_computer.unum("run", "--name", "inside", "--cpu", "0", "--", "sleep", "1000")
     wait_until(lambda: shared_computer.states("inside") == ["running"])
