@@ -151,6 +151,9 @@ static int tell(struct up *up)
     if (up->status->tasks > 0)
         (void)fprintf(stdout, "%" PRIu32 " jobs with %" PRIu32 " tasks are started again.\n",
                       up->status->jobs, up->status->tasks);
+    if (geteuid() != 0)
+        (void)fprintf(stdout, "Not started as root: tasks get no users of their own and no limits; "
+                              "`unum machines` says what is missing.\n");
     (void)fprintf(stdout,
                   "Next:\n"
                   "  unum run%s%s -- sleep 1000     run something\n"

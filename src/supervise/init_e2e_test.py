@@ -259,6 +259,16 @@ def test_a_probe_decides_readiness_and_a_stale_verdict_is_refused(init):
         init.client.ask(s.REPORT_READY, task + b"\2\0\0\0\0\0\0\0\1" + s.text(""))
 
 
+def output_inside(client, task, script):
+    end, mine = os.pipe()
+    null = os.open("/dev/null", os.O_RDWR)
+    client.exec(task, ["sh", "-c", script], files=[null, mine, mine])
+    os.close(mine)
+    os.close(null)
+    with os.fdopen(end) as file:
+        return file.read()
+
+
 def test_a_command_runs_inside_the_task(init):
     task = init.client.start(["/bin/sleep", "1000"], name="box")
     init.client.wait_state(task, "running")
@@ -601,6 +611,10 @@ def test_without_root_it_says_what_is_missing_and_still_supervises():
         wait_for(lambda: (0, 1, "hello") in log_lines(folder))
         client.ask(s.KILL, task)
         client.wait(task, lambda state: state["incarnation"] == 2 and state["up"] == 1)
+        private = client.start(["/bin/sleep", "1000"], name="private", flags=s.OWN_NETWORK)
+        client.wait_state(private, "running")
+        for which in (task, private):
+            assert output_inside(client, which, "id -u") == "0\n"
         client.ask(s.STOP, task)
         client.wait_state(task, "stopped")
     finally:

@@ -19,6 +19,7 @@ struct exec_plan {
     const char *envp[SUPERVISE_STRINGS_COUNT_MAX + 2];
     const char *folder;
     int process; /* pidfd of the stub */
+    int spaces;  /* of it to join */
     int leaf;    /* cgroup.procs of the task's leaf; -1: none */
     int files[SUPERVISE_EXEC_DESCRIPTORS];
     int error;
@@ -48,11 +49,9 @@ __attribute__((noreturn)) static void run_command(const struct exec_plan *plan)
 /* In a child of fork, with memory of its own. The pid goes back through PIPE. */
 __attribute__((noreturn)) static void run_helper(struct exec_plan *plan, int result)
 {
-    const int spaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
-                       CLONE_NEWNET | CLONE_NEWCGROUP;
     int32_t answer[2] = { 0, 0 };
     bool inside = plan->leaf < 0 || write(plan->leaf, "0", 1) == 1;
-    if (inside) inside = setns(plan->process, spaces) == 0;
+    if (inside) inside = setns(plan->process, plan->spaces) == 0;
     if (!inside) {
         answer[1] = errno;
     } else {
@@ -108,6 +107,12 @@ static enum status plan_exec(struct init *init, uint32_t slot, const struct supe
         plan->envp[1] = NULL;
     }
     memcpy(plan->files, files, sizeof plan->files);
+    struct supervise_start start;
+    init_task_spec(init, slot, &start);
+    plan->spaces =
+        CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+    /* The host's network is ours already, and without root none that we may join. */
+    if ((start.flags & SUPERVISE_OWN_NETWORK) != 0) plan->spaces |= CLONE_NEWNET;
     plan->process = (int)syscall(SYS_pidfd_open, init->tasks[slot].stub, 0);
     if (plan->process < 0)
         return error_set(error, STATUS_CONFLICT, "the task is ending: %s", strerror(errno));
