@@ -162,7 +162,6 @@ struct init {
 uint64_t init_clock_ns(void);
 MUST_USE enum status init_host_open(struct init *init, struct error *error);
 MUST_USE enum status init_host_view(struct init *init, struct error *error);
-void init_host_set_limits(struct init *init, int leaf, const struct supervise_start *start);
 /* Everything below the base cgroup that is empty goes. */
 void init_host_sweep(struct init *init);
 /* A fresh instance of /proc for us: with the old one goes what the kernel remembers of each process

@@ -245,24 +245,6 @@ static void open_cgroup(struct init *init)
     (void)close(parent);
 }
 
-void init_host_set_limits(struct init *init, int leaf, const struct supervise_start *start)
-{
-    char text[64];
-    if (start->memory_bytes != 0 && (init->features & SUPERVISE_FEATURE_MEMORY) != 0) {
-        (void)snprintf(text, sizeof text, "%llu", (unsigned long long)start->memory_bytes);
-        (void)write_text(leaf, "memory.max", text);
-        (void)write_text(leaf, "memory.oom.group", "1");
-    }
-    if (start->processes_max != 0 && (init->features & SUPERVISE_FEATURE_PIDS) != 0) {
-        (void)snprintf(text, sizeof text, "%u", start->processes_max);
-        (void)write_text(leaf, "pids.max", text);
-    }
-    if (start->cpu_milli != 0 && (init->features & SUPERVISE_FEATURE_CPU) != 0) {
-        (void)snprintf(text, sizeof text, "%llu 100000", start->cpu_milli * 100ull);
-        (void)write_text(leaf, "cpu.max", text);
-    }
-}
-
 /* ---- descriptors ---- */
 
 static enum status open_files(struct init *init, struct error *error)

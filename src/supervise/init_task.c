@@ -4,6 +4,7 @@
  * memory until it executes the stub, so that its cost does not grow with our size. While it waits
  * for its user id map, we write the map; then it becomes root of its namespace and executes. */
 #include "supervise/init.h"
+#include "supervise/limits.h"
 #include "supervise/raw.h"
 #include "supervise/stub.h"
 
@@ -227,7 +228,14 @@ static int make_leaf(struct init *init, uint32_t slot, uint64_t incarnation,
     if (mkdirat(init->files.cgroup, name, 0755) != 0 && errno != EEXIST) return -1;
     init->tasks[slot].leaf = incarnation;
     int leaf = init_task_open_leaf(init, slot);
-    if (leaf >= 0) init_host_set_limits(init, leaf, start);
+    const char *refused = leaf < 0 ? NULL : limits_write(leaf, init->features, start);
+    if (refused != NULL) {
+        int error = errno;
+        init_say("task slot %u: cannot write %s: %s", slot, refused, strerror(error));
+        (void)close(leaf);
+        errno = error;
+        return -1;
+    }
     return leaf;
 }
 
@@ -493,7 +501,7 @@ void init_task_spawn(struct init *init, uint32_t slot, uint64_t incarnation)
     prepare_arguments(init, &start, incarnation);
     int leaf = make_leaf(init, slot, incarnation, &start);
     if (leaf < 0 && init->files.cgroup >= 0) {
-        spawn_failed(init, slot, incarnation, "cannot make its cgroup", errno);
+        spawn_failed(init, slot, incarnation, "cannot make its cgroup with its limits", errno);
         return;
     }
     if (!make_pipes(init, slot)) {
