@@ -11,44 +11,12 @@ int bytes_compare(struct bytes a, struct bytes b)
     return a.size < b.size ? -1 : a.size > b.size;
 }
 
-void writer_put(struct writer *writer, const void *data, size_t size)
-{
-    if (writer->failed || writer->size - writer->used < size) {
-        writer->failed = true;
-        return;
-    }
-    if (size > 0) memcpy(writer->data + writer->used, data, size);
-    writer->used += size;
-}
-
-void writer_put_u8(struct writer *writer, uint8_t value)
-{
-    writer_put(writer, &value, 1);
-}
-
-void writer_put_u16(struct writer *writer, uint16_t value)
-{
-    uint8_t bytes[2];
-    store_u16_le(bytes, value);
-    writer_put(writer, bytes, sizeof bytes);
-}
-
-void writer_put_u32(struct writer *writer, uint32_t value)
-{
-    uint8_t bytes[4];
-    store_u32_le(bytes, value);
-    writer_put(writer, bytes, sizeof bytes);
-}
-
-void writer_put_u64(struct writer *writer, uint64_t value)
-{
-    uint8_t bytes[8];
-    store_u64_le(bytes, value);
-    writer_put(writer, bytes, sizeof bytes);
-}
-
 void writer_put_varint(struct writer *writer, uint64_t value)
 {
+    if (value < 0x80) {
+        writer_put_u8(writer, (uint8_t)value);
+        return;
+    }
     uint8_t bytes[10];
     size_t size = 0;
     while (value >= 0x80) {
@@ -63,41 +31,6 @@ void writer_put_bytes(struct writer *writer, struct bytes bytes)
 {
     writer_put_varint(writer, bytes.size);
     writer_put(writer, bytes.data, bytes.size);
-}
-
-const uint8_t *reader_take(struct reader *reader, size_t size)
-{
-    if (reader->failed || reader->size - reader->used < size) {
-        reader->failed = true;
-        return NULL;
-    }
-    const uint8_t *data = reader->data + reader->used;
-    reader->used += size;
-    return data;
-}
-
-uint8_t reader_u8(struct reader *reader)
-{
-    const uint8_t *p = reader_take(reader, 1);
-    return p == NULL ? 0 : p[0];
-}
-
-uint16_t reader_u16(struct reader *reader)
-{
-    const uint8_t *p = reader_take(reader, 2);
-    return p == NULL ? 0 : load_u16_le(p);
-}
-
-uint32_t reader_u32(struct reader *reader)
-{
-    const uint8_t *p = reader_take(reader, 4);
-    return p == NULL ? 0 : load_u32_le(p);
-}
-
-uint64_t reader_u64(struct reader *reader)
-{
-    const uint8_t *p = reader_take(reader, 8);
-    return p == NULL ? 0 : load_u64_le(p);
 }
 
 uint64_t reader_varint(struct reader *reader)

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,49 +17,62 @@
 /* Verdict of a sans-io decoder. */
 enum decode { DECODE_OK, DECODE_MORE, DECODE_BAD };
 
+/* One load or store each: compilers do not make that of loops over bytes. */
 static inline uint16_t load_u16_le(const uint8_t *p)
 {
-    return (uint16_t)(p[0] | (uint16_t)(p[1] << 8));
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return le16toh(v);
 }
 static inline uint32_t load_u32_le(const uint8_t *p)
 {
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return le32toh(v);
 }
 static inline uint64_t load_u64_le(const uint8_t *p)
 {
-    return (uint64_t)load_u32_le(p) | (uint64_t)load_u32_le(p + 4) << 32;
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return le64toh(v);
 }
 static inline void store_u16_le(uint8_t *p, uint16_t v)
 {
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
+    v = htole16(v);
+    memcpy(p, &v, sizeof v);
 }
 static inline void store_u32_le(uint8_t *p, uint32_t v)
 {
-    for (unsigned i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (8 * i));
+    v = htole32(v);
+    memcpy(p, &v, sizeof v);
 }
 static inline void store_u64_le(uint8_t *p, uint64_t v)
 {
-    for (unsigned i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (8 * i));
+    v = htole64(v);
+    memcpy(p, &v, sizeof v);
 }
 /* Big-endian, for store keys whose byte order must be the numeric order. */
 static inline uint64_t load_u64_be(const uint8_t *p)
 {
-    uint64_t v = 0;
-    for (unsigned i = 0; i < 8; i++) v = v << 8 | p[i];
-    return v;
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return be64toh(v);
 }
 static inline uint32_t load_u32_be(const uint8_t *p)
 {
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return be32toh(v);
 }
 static inline void store_u64_be(uint8_t *p, uint64_t v)
 {
-    for (unsigned i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (56 - 8 * i));
+    v = htobe64(v);
+    memcpy(p, &v, sizeof v);
 }
 static inline void store_u32_be(uint8_t *p, uint32_t v)
 {
-    for (unsigned i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (24 - 8 * i));
+    v = htobe32(v);
+    memcpy(p, &v, sizeof v);
 }
 
 /* A borrowed slice. {NULL, 0} is the empty one. */
@@ -94,11 +108,40 @@ static inline struct writer writer_of(void *data, size_t size)
 {
     return (struct writer) { .data = data, .size = size };
 }
-void writer_put(struct writer *writer, const void *data, size_t size);
-void writer_put_u8(struct writer *writer, uint8_t value);
-void writer_put_u16(struct writer *writer, uint16_t value);
-void writer_put_u32(struct writer *writer, uint32_t value);
-void writer_put_u64(struct writer *writer, uint64_t value);
+static inline bool writer_has_room(struct writer *writer, size_t size)
+{
+    if (!writer->failed && writer->size - writer->used >= size) return true;
+    writer->failed = true;
+    return false;
+}
+static inline void writer_put(struct writer *writer, const void *data, size_t size)
+{
+    if (!writer_has_room(writer, size)) return;
+    if (size > 0) memcpy(writer->data + writer->used, data, size);
+    writer->used += size;
+}
+static inline void writer_put_u8(struct writer *writer, uint8_t value)
+{
+    if (writer_has_room(writer, sizeof value)) writer->data[writer->used++] = value;
+}
+static inline void writer_put_u16(struct writer *writer, uint16_t value)
+{
+    if (!writer_has_room(writer, sizeof value)) return;
+    store_u16_le(writer->data + writer->used, value);
+    writer->used += sizeof value;
+}
+static inline void writer_put_u32(struct writer *writer, uint32_t value)
+{
+    if (!writer_has_room(writer, sizeof value)) return;
+    store_u32_le(writer->data + writer->used, value);
+    writer->used += sizeof value;
+}
+static inline void writer_put_u64(struct writer *writer, uint64_t value)
+{
+    if (!writer_has_room(writer, sizeof value)) return;
+    store_u64_le(writer->data + writer->used, value);
+    writer->used += sizeof value;
+}
 void writer_put_varint(struct writer *writer, uint64_t value);
 /* varint size, then the bytes. */
 void writer_put_bytes(struct writer *writer, struct bytes bytes);
@@ -120,11 +163,36 @@ static inline size_t reader_left(const struct reader *reader)
     return reader->failed ? 0 : reader->size - reader->used;
 }
 /* Borrow SIZE bytes; NULL when there are fewer. */
-const uint8_t *reader_take(struct reader *reader, size_t size);
-uint8_t reader_u8(struct reader *reader);
-uint16_t reader_u16(struct reader *reader);
-uint32_t reader_u32(struct reader *reader);
-uint64_t reader_u64(struct reader *reader);
+static inline const uint8_t *reader_take(struct reader *reader, size_t size)
+{
+    if (reader->failed || reader->size - reader->used < size) {
+        reader->failed = true;
+        return NULL;
+    }
+    const uint8_t *data = reader->data + reader->used;
+    reader->used += size;
+    return data;
+}
+static inline uint8_t reader_u8(struct reader *reader)
+{
+    const uint8_t *p = reader_take(reader, 1);
+    return p == NULL ? 0 : p[0];
+}
+static inline uint16_t reader_u16(struct reader *reader)
+{
+    const uint8_t *p = reader_take(reader, 2);
+    return p == NULL ? 0 : load_u16_le(p);
+}
+static inline uint32_t reader_u32(struct reader *reader)
+{
+    const uint8_t *p = reader_take(reader, 4);
+    return p == NULL ? 0 : load_u32_le(p);
+}
+static inline uint64_t reader_u64(struct reader *reader)
+{
+    const uint8_t *p = reader_take(reader, 8);
+    return p == NULL ? 0 : load_u64_le(p);
+}
 uint64_t reader_varint(struct reader *reader);
 /* varint size (at most SIZE_MAX_ALLOWED), then the bytes, borrowed. */
 struct bytes reader_bytes(struct reader *reader, size_t size_max_allowed);
