@@ -24,7 +24,7 @@ static uint64_t flush_bytes(const struct replica_host *host)
 
 static uint64_t pressure_permille(const struct replica_host *host)
 {
-    return journal_figures(host->journal).pressure_permille;
+    return journal_pressure_permille(host->journal);
 }
 
 bool release_is_due(const struct replica_host *host)

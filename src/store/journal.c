@@ -560,6 +560,14 @@ enum status journal_next_group(const struct journal *journal, uint64_t group,
     return STATUS_OK;
 }
 
+uint64_t journal_pressure_permille(const struct journal *journal)
+{
+    assert(journal->slots_max > 0);
+    uint64_t by_segments = (uint64_t)journal->segment_count * 1000 / journal->slots_max;
+    uint64_t by_entries = journal->entry_count * 1000 / JOURNAL_ENTRIES_MAX;
+    return by_segments > by_entries ? by_segments : by_entries;
+}
+
 struct journal_figures journal_figures(const struct journal *journal)
 {
     struct journal_figures figures = {
@@ -576,10 +584,7 @@ struct journal_figures journal_figures(const struct journal *journal)
     for (uint32_t i = 0; i < journal->segment_count; i++) {
         figures.bytes_live += journal->segments[i].live_bytes;
     }
-    assert(journal->slots_max > 0);
-    uint64_t by_segments = (uint64_t)journal->segment_count * 1000 / journal->slots_max;
-    uint64_t by_entries = journal->entry_count * 1000 / JOURNAL_ENTRIES_MAX;
-    figures.pressure_permille = by_segments > by_entries ? by_segments : by_entries;
+    figures.pressure_permille = journal_pressure_permille(journal);
     return figures;
 }
 

@@ -101,5 +101,7 @@ struct journal_figures {
         pressure_permille; /* of total_bytes_max; the owner flushes the store when it is high */
 };
 struct journal_figures journal_figures(const struct journal *journal);
+/* The last of the figures by itself: cheap enough for every request. */
+uint64_t journal_pressure_permille(const struct journal *journal);
 
 #endif

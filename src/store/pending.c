@@ -11,7 +11,7 @@ enum {
     RECORD_ALIGN = 8,
     SLOTS_FIRST = 1024,
     SLOTS_KEPT_MAX = 16 * 1024, /* a window that held more gives its slots back */
-    CACHE_WAYS = 2,
+    CACHE_WAYS = 4,
     CACHE_SETS = 8192,
     CACHED_BYTES_MAX = 86, /* key and value of one cached key */
 };
