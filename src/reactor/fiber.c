@@ -166,6 +166,8 @@ static struct fiber *fiber_borrow(struct reactor *reactor)
     if (fiber != NULL) {
         TAILQ_REMOVE(&reactor->pool, fiber, members);
         reactor->pool_count--;
+        if (fiber->is_warm) reactor->pool_warm_count--;
+        if (reactor->pool_unused > reactor->pool_count) reactor->pool_unused = reactor->pool_count;
     } else {
         fiber = stack_create();
         if (fiber == NULL) return NULL;
@@ -192,14 +194,40 @@ static void fiber_return(struct fiber *fiber)
         stack_destroy(fiber);
         return;
     }
-    if (reactor->pool_count < STACK_POOL_WARM_MAX) {
-        TAILQ_INSERT_HEAD(&reactor->pool, fiber, members);
-    } else {
-        /* All but the page that holds the fiber itself. */
-        (void)madvise(fiber->stack, STACK_BYTES - PAGE_BYTES, MADV_DONTNEED);
-        TAILQ_INSERT_TAIL(&reactor->pool, fiber, members);
-    }
+    fiber->is_warm = true;
+    TAILQ_INSERT_HEAD(&reactor->pool, fiber, members);
     reactor->pool_count++;
+    reactor->pool_warm_count++;
+}
+
+bool fiber_pool_is_rich(const struct reactor *reactor)
+{
+    return reactor->pool_warm_count > STACK_POOL_WARM_IDLE_MAX ||
+           reactor->pool_count > STACK_POOL_IDLE_MAX;
+}
+
+/* Of the pool's last ones, first those beyond what is kept at all, then the pages of the rest. */
+void fiber_pool_trim(struct reactor *reactor)
+{
+    unsigned unused = reactor->pool_unused;
+    struct fiber *fiber = TAILQ_LAST(&reactor->pool, fiber_queue);
+    while (fiber != NULL && unused > 0 && fiber_pool_is_rich(reactor)) {
+        struct fiber *before = TAILQ_PREV(fiber, fiber_queue, members);
+        unused--;
+        bool was_warm = fiber->is_warm;
+        if (was_warm) reactor->pool_warm_count--;
+        if (reactor->pool_count > STACK_POOL_IDLE_MAX) {
+            TAILQ_REMOVE(&reactor->pool, fiber, members);
+            reactor->pool_count--;
+            stack_destroy(fiber);
+        } else if (was_warm) {
+            /* All but the page that holds the fiber itself. */
+            (void)madvise(fiber->stack, STACK_BYTES - PAGE_BYTES, MADV_DONTNEED);
+            fiber->is_warm = false;
+        }
+        fiber = before;
+    }
+    reactor->pool_unused = reactor->pool_count;
 }
 
 void fiber_pool_finish(struct reactor *reactor)
@@ -209,7 +237,7 @@ void fiber_pool_finish(struct reactor *reactor)
         TAILQ_REMOVE(&reactor->pool, fiber, members);
         stack_destroy(fiber);
     }
-    reactor->pool_count = 0;
+    reactor->pool_count = reactor->pool_warm_count = reactor->pool_unused = 0;
 }
 
 void fiber_queue_init(struct reactor *reactor)

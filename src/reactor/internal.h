@@ -9,10 +9,13 @@
 #include <bsd/sys/tree.h>
 
 enum {
-    /* Ended fibers whose stacks are kept with their pages; enough for a burst of connections. */
-    STACK_POOL_WARM_MAX = 16,
-    /* Ended fibers kept at all; of those beyond the warm ones the pages were given back. */
-    STACK_POOL_COUNT_MAX = 256,
+    /* Ended fibers whose stacks an idle reactor keeps with their pages. A busy one keeps all that
+     * it used of late: giving pages back and taking them again costs more than a request. */
+    STACK_POOL_WARM_IDLE_MAX = 16,
+    /* Ended fibers that an idle reactor keeps at all. */
+    STACK_POOL_IDLE_MAX = 256,
+    STACK_POOL_COUNT_MAX = 2048,
+    STACK_POOL_CHECK_NS = 100 * 1000 * 1000, /* stacks unused for so long are given back */
     /* Fibers run before the backend is asked again while there is still work. */
     REACTOR_BATCH_MAX = 256,
     /* Fiber runs without any advance of virtual time: a livelock, not work. */
@@ -38,6 +41,7 @@ struct fiber {
     uint64_t timer_sequence; /* equal deadlines fire in the order they were set */
     uint64_t serial;
     enum fiber_state state;
+    bool is_warm; /* in the pool: its stack has pages */
     enum status wake_status;
     unsigned shield_count;
     unsigned scopes_owned;
@@ -67,11 +71,18 @@ struct reactor_backend {
     const struct io_operations *io; /* NULL under simulation */
 };
 
+/* The kernel's random bytes, taken some hundred at a time; handed out once and erased. */
+struct system_random {
+    struct random random;
+    size_t left; /* at the end of `bytes` */
+    uint8_t bytes[512];
+};
+
 struct reactor {
     const struct reactor_backend *backend;
     void *backend_state; /* of the backend */
     struct clock clock;
-    struct random random;
+    struct system_random random; /* under simulation its first part alone */
     struct random_seeded seeded; /* simulation */
     struct network network;
     struct fiber *current;    /* NULL: the scheduler, or a posted function */
@@ -79,6 +90,9 @@ struct reactor {
     struct timer_tree timers; /* by (deadline, sequence) */
     struct fiber_queue pool;  /* ended fibers, the warm ones first */
     unsigned pool_count;
+    unsigned pool_warm_count;
+    unsigned pool_unused; /* so many at the end of the pool were not needed since the last check */
+    uint64_t pool_check_ns;
     unsigned fiber_count;
     uint64_t serial_next;
     uint64_t timer_sequence_next;
@@ -132,6 +146,10 @@ enum status fiber_start(struct scope *scope, const char *name, void (*function)(
 /* Run the first ready fiber until it suspends or ends. */
 void fiber_run_next(struct reactor *reactor);
 void fiber_pool_finish(struct reactor *reactor);
+/* Is there anything for fiber_pool_trim to give back? */
+bool fiber_pool_is_rich(const struct reactor *reactor);
+/* Give back stacks that were not needed since the last call. */
+void fiber_pool_trim(struct reactor *reactor);
 void fiber_queue_init(struct reactor *reactor);
 
 /* scope.c */

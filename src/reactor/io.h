@@ -61,7 +61,7 @@ enum status status_of_errno(int number);
 /* Sets "WHAT: the errno's sentence" and returns its status. */
 enum status error_set_errno(struct error *error, int number, const char *what);
 void system_clock_init(struct clock *clock);
-void system_random_init(struct random *random);
+void system_random_init(struct system_random *random);
 
 /* --- address.c ---------------------------------------------------------------------------------
  */

@@ -18,7 +18,7 @@ struct clock *reactor_clock(struct reactor *reactor)
 
 struct random *reactor_random(struct reactor *reactor)
 {
-    return &reactor->random;
+    return &reactor->random.random;
 }
 
 struct network *reactor_network(struct reactor *reactor)
@@ -150,12 +150,25 @@ static enum status reactor_spin(struct reactor *reactor, uint64_t deadline_ns, u
     return status;
 }
 
+/* Now and then, as long as there are more than an idle reactor keeps: so the next look is a
+ * deadline, too. */
+static uint64_t give_back_stacks(struct reactor *reactor, uint64_t deadline_ns, uint64_t now_ns)
+{
+    if (!fiber_pool_is_rich(reactor)) return deadline_ns;
+    if (now_ns >= reactor->pool_check_ns) {
+        fiber_pool_trim(reactor);
+        reactor->pool_check_ns = now_ns + STACK_POOL_CHECK_NS;
+    }
+    return deadline_ns < reactor->pool_check_ns ? deadline_ns : reactor->pool_check_ns;
+}
+
 static enum status reactor_wait(struct reactor *reactor, uint64_t deadline_ns)
 {
     if (deadline_ns == 0 || reactor->backend->simulated)
         return reactor->backend->wait(reactor, deadline_ns);
     uint64_t begin_ns, end_ns;
     clock_monotonic_ns(&reactor->clock, &begin_ns);
+    deadline_ns = give_back_stacks(reactor, deadline_ns, begin_ns);
     if (reactor->spin_credit >= reactor->spin_price) {
         enum status status = reactor_spin(reactor, deadline_ns, begin_ns);
         if (status != STATUS_OK) return status;

@@ -83,7 +83,7 @@ enum status reactor_create_simulation(const struct reactor_simulation_options *o
     reactor->clock = (struct clock) { .monotonic_ns = simulated_monotonic_ns,
                                       .boot_ns = simulated_monotonic_ns,
                                       .wall_ns = simulated_wall_ns };
-    reactor->random.fill = simulated_fill;
+    reactor->random.random.fill = simulated_fill;
     random_seeded_init(&reactor->seeded, options->seed);
     reactor->end_ns = options->end_ns;
     reactor->trace_hash = options->seed;

@@ -39,22 +39,37 @@ void system_clock_init(struct clock *clock)
                               .wall_ns = system_wall_ns };
 }
 
-static void system_fill(struct random *random, void *ret_bytes, size_t size)
+static void kernel_fill(uint8_t *ret_bytes, size_t size)
 {
-    (void)random;
-    uint8_t *out = ret_bytes;
     while (size > 0) {
-        ssize_t got = getrandom(out, size, 0);
+        ssize_t got = getrandom(ret_bytes, size, 0);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) abort(); /* going on with guessable secrets would be worse */
-        out += got;
+        ret_bytes += got;
         size -= (size_t)got;
     }
 }
 
-void system_random_init(struct random *random)
+static void system_fill(struct random *random, void *ret_bytes, size_t size)
 {
-    random->fill = system_fill;
+    struct system_random *system = (struct system_random *)random; /* its first field */
+    if (size > sizeof system->bytes / 4) {
+        kernel_fill(ret_bytes, size);
+        return;
+    }
+    if (size > system->left) {
+        kernel_fill(system->bytes, sizeof system->bytes);
+        system->left = sizeof system->bytes;
+    }
+    uint8_t *from = system->bytes + sizeof system->bytes - system->left;
+    memcpy(ret_bytes, from, size);
+    explicit_bzero(from, size); /* what was handed out is known to nobody else */
+    system->left -= size;
+}
+
+void system_random_init(struct system_random *random)
+{
+    *random = (struct system_random) { .random.fill = system_fill };
 }
 
 static const struct {
