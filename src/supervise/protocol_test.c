@@ -50,6 +50,30 @@ static struct supervise_start filled_start(void)
     return start;
 }
 
+static struct supervise_task_state filled_state(void)
+{
+    return (struct supervise_task_state) { .sequence = 17,
+                                           .task = task,
+                                           .incarnation = 3,
+                                           .state = SUPERVISE_HELD,
+                                           .exit_kind = SUPERVISE_SIGNALED,
+                                           .exit_code = 11,
+                                           .pid = 100,
+                                           .host_pid = 2000,
+                                           .restarts = 5,
+                                           .failures = 4,
+                                           .started_at_ns = 1,
+                                           .ended_at_ns = 2,
+                                           .next_start_ns = 3,
+                                           .cpu_milli = 250,
+                                           .memory_bytes = 1u << 30,
+                                           .ports = { 8080, 8443 },
+                                           .port_count = 2,
+                                           .job = bytes_of_text("web"),
+                                           .name = bytes_of_text("web-0"),
+                                           .reason = bytes_of_text("restarted 5 times in 60 s") };
+}
+
 static struct supervise_message filled(enum supervise_kind kind)
 {
     struct supervise_message message = { .kind = kind, .request = 0x1122334455667788 };
@@ -80,29 +104,7 @@ static struct supervise_message filled(enum supervise_kind kind)
         message.result =
             (struct supervise_result) { STATUS_CONFLICT, 4, bytes_of_text("incarnation 4 runs") };
         break;
-    case SUPERVISE_TASK_STATE:
-        message.task_state =
-            (struct supervise_task_state) { .sequence = 17,
-                                            .task = task,
-                                            .incarnation = 3,
-                                            .state = SUPERVISE_HELD,
-                                            .exit_kind = SUPERVISE_SIGNALED,
-                                            .exit_code = 11,
-                                            .pid = 100,
-                                            .host_pid = 2000,
-                                            .restarts = 5,
-                                            .failures = 4,
-                                            .started_at_ns = 1,
-                                            .ended_at_ns = 2,
-                                            .next_start_ns = 3,
-                                            .cpu_milli = 250,
-                                            .memory_bytes = 1u << 30,
-                                            .ports = { 8080, 8443 },
-                                            .port_count = 2,
-                                            .job = bytes_of_text("web"),
-                                            .name = bytes_of_text("web-0"),
-                                            .reason = bytes_of_text("restarted 5 times in 60 s") };
-        break;
+    case SUPERVISE_TASK_STATE: message.task_state = filled_state(); break;
     case SUPERVISE_ZOMBIE_FOUND:
         message.zombie_found = (struct supervise_zombie_found) {
             18, task, 3, 100, 101, 5000, bytes_of_text("leaker")
