@@ -41,7 +41,7 @@ static const struct grpc_events events = { .message = on_message,
 void sim_client_init(struct sim_client *client, struct network *network, const char *address)
 {
     *client = (struct sim_client) { .network = network, .address = address };
-    buffer_init(&client->queue, 2 * LIMIT_MESSAGE_BYTES_MAX);
+    buffer_init(&client->queue, 2ull * LIMIT_MESSAGE_BYTES_MAX);
 }
 
 void sim_client_disconnect(struct sim_client *client)

@@ -29,7 +29,7 @@ struct ledger {
 
 static struct ledger *ledger_of(const struct state_machine *machine)
 {
-    return (struct ledger *)(uintptr_t)machine;
+    return (struct ledger *)machine;
 }
 
 static enum status read_number(const struct store_range *range, uint8_t letter,
@@ -91,13 +91,14 @@ static enum status ledger_apply(struct state_machine *machine, const struct appl
     char text[WORLD_LINE_BYTES_MAX];
     struct bytes payload = context->entry->payload;
     snprintf(text, sizeof text, "%.*s", (int)payload.size, (const char *)payload.data);
-    uint64_t number;
-    if (sscanf(text, "ring %" SCNu64, &number) == 1) {
+    if (strncmp(text, "ring ", 5) == 0) {
+        uint64_t number = strtoull(text + 5, NULL, 10);
         ledger->alarm_ms = ledger->time_ms + number;
         put_number(context, KEY_ALARM, ledger->alarm_ms);
     }
     put_line(ledger, context, payload);
-    if (sscanf(text, "answer %" SCNu64, &number) == 1) {
+    if (strncmp(text, "answer ", 7) == 0) {
+        uint64_t number = strtoull(text + 7, NULL, 10);
         if (buffer_reserve(context->reply, number) != STATUS_OK) return STATUS_NO_MEMORY;
         memset(context->reply->data, 'a', number);
         context->reply->used = number;

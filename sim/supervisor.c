@@ -212,7 +212,7 @@ static void check_restarts(struct sim_supervisor *supervisor, struct task *task)
     if (limit > 0 && limit < SIM_SUPERVISOR_RESTARTS_MAX && task->restart_count >= limit) {
         uint64_t before =
             task->restarts_ns[(task->restart_count - limit) % SIM_SUPERVISOR_RESTARTS_MAX];
-        if (now < before + task->spec.restarts_period_ms * MS)
+        if (now < before + (uint64_t)task->spec.restarts_period_ms * MS)
             fail(supervisor, task, "restarted more often than it may be");
     }
     task->restarts_ns[task->restart_count++ % SIM_SUPERVISOR_RESTARTS_MAX] = now;

@@ -185,7 +185,7 @@ static void throw_garbage(struct person *person)
 static void leave_in_the_middle(struct person *person)
 {
     Unum__V1__DeleteRequest request = UNUM__V1__DELETE_REQUEST__INIT;
-    request.key.data = (uint8_t *)(uintptr_t) "nothing";
+    request.key.data = (uint8_t *)"nothing";
     request.key.len = 7;
     person_pack(person, &request.base);
     bool unknown;

@@ -32,7 +32,7 @@ struct registry_client {
 
 static ProtobufCBinaryData binary(const void *data, size_t size)
 {
-    return (ProtobufCBinaryData) { .len = size, .data = (uint8_t *)(uintptr_t)data };
+    return (ProtobufCBinaryData) { .len = size, .data = (uint8_t *)data };
 }
 
 /* --- records ------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ static bool skip(struct watcher *watcher)
 {
     struct world *world = watcher->person->world;
     Unum__V1__RangeRequest request = UNUM__V1__RANGE_REQUEST__INIT;
-    request.key = (ProtobufCBinaryData) { .len = 4, .data = (uint8_t *)(uintptr_t) "sim/" };
+    request.key = (ProtobufCBinaryData) { .len = 4, .data = (uint8_t *)"sim/" };
     Unum__V1__RangeResponse *reply;
     if (person_call(watcher->person, "/unum.v1.Registry/Range", &request.base,
                     &unum__v1__range_response__descriptor, &reply, NULL) != OUTCOME_DONE)

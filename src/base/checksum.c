@@ -10,7 +10,7 @@ uint32_t crc32c_extend(uint32_t crc, const void *data, size_t size)
     assert(size <= INT_MAX);
     if (size == 0) return crc;
     /* ISA-L takes no const, but only reads; it works on the register before the final inversion. */
-    return ~crc32_iscsi((unsigned char *)(uintptr_t)data, (int)size, ~crc);
+    return ~crc32_iscsi((unsigned char *)data, (int)size, ~crc);
 }
 
 uint32_t crc32c(const void *data, size_t size)

@@ -55,7 +55,7 @@ static void path_leave(struct loader *loader, size_t used)
 static enum status refuse_unknown(struct loader *loader, const struct yaml_node *key,
                                   const struct key *keys, size_t count)
 {
-    const char *names[KEYS_MAX];
+    const char *names[KEYS_MAX] = { NULL };
     assert(count <= KEYS_MAX);
     for (size_t i = 0; i < count; i++) names[i] = keys[i].name;
     const char *closest = closest_word(key->text, names, count);

@@ -167,7 +167,7 @@ static void last_line(char *text, char ret_line[PROCESS_LINE_BYTES_MAX + 1])
     line = line == NULL ? text : line + 1;
     char *colon = strstr(line, ": ");
     if (colon != NULL && memchr(line, ' ', (size_t)(colon - line)) == NULL) line = colon + 2;
-    (void)snprintf(ret_line, PROCESS_LINE_BYTES_MAX + 1, "%s", line);
+    (void)snprintf(ret_line, PROCESS_LINE_BYTES_MAX + 1, "%.*s", PROCESS_LINE_BYTES_MAX, line);
 }
 
 enum status process_run(char *const *arguments, struct error *error)

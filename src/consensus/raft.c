@@ -30,11 +30,11 @@ static struct raft_options with_defaults(struct raft_options o)
     o.heartbeat_ns = or_default(o.heartbeat_ns, CONSENSUS_HEARTBEAT_NS);
     o.lease_ns = or_default(o.lease_ns, CONSENSUS_LEASE_NS);
     o.hibernate_after_ns = or_default(o.hibernate_after_ns, CONSENSUS_HIBERNATE_AFTER_NS);
-    o.message_bytes_max = (uint32_t)or_default(o.message_bytes_max, 256 * 1024);
+    o.message_bytes_max = (uint32_t)or_default(o.message_bytes_max, 256ull * 1024);
     o.inflight_messages_max = (uint32_t)or_default(o.inflight_messages_max, 64);
-    o.inflight_bytes_max = (uint32_t)or_default(o.inflight_bytes_max, 4 * 1024 * 1024);
+    o.inflight_bytes_max = (uint32_t)or_default(o.inflight_bytes_max, 4ull * 1024 * 1024);
     o.uncommitted_entries_max = (uint32_t)or_default(o.uncommitted_entries_max, 16384);
-    o.uncommitted_bytes_max = (uint32_t)or_default(o.uncommitted_bytes_max, 64 * 1024 * 1024);
+    o.uncommitted_bytes_max = (uint32_t)or_default(o.uncommitted_bytes_max, 64ull * 1024 * 1024);
     o.runs_max = runs_of(&o);
     return o;
 }

@@ -207,7 +207,7 @@ static void fill_append(struct cluster *cluster, struct cluster_node *node, stru
 static bool fill_snapshot(struct cluster_node *node, struct raft_message *message)
 {
     if (message->index != node->snapshot.index) return false;
-    uint64_t size = CLUSTER_SNAPSHOT_PARTS * CLUSTER_PART_BYTES;
+    uint64_t size = (uint64_t)CLUSTER_SNAPSHOT_PARTS * CLUSTER_PART_BYTES;
     message->payload_bytes = CLUSTER_PART_BYTES;
     message->membership = node->snapshot.membership;
     if (message->offset + CLUSTER_PART_BYTES >= size) message->flags |= RAFT_FLAG_LAST;
@@ -532,6 +532,12 @@ void cluster_destroy(struct cluster *cluster)
     free(cluster);
 }
 
+static bool is_same_membership(const struct raft_membership *a, const struct raft_membership *b)
+{
+    return a->count == b->count && a->learners == b->learners &&
+           memcmp(a->ids, b->ids, a->count * sizeof a->ids[0]) == 0;
+}
+
 /* ---- time ---- */
 
 static void maybe_snapshot(struct cluster *cluster, struct cluster_node *node)
@@ -550,7 +556,7 @@ static void maybe_snapshot(struct cluster *cluster, struct cluster_node *node)
     node->snapshot.term = node->log.entries[index].term;
     for (uint64_t i = index; i > 0; i--) { /* the oracle's opinion of the membership */
         if (cluster->committed[i].kind != RAFT_ENTRY_MEMBERSHIP) continue;
-        if (memcmp(&cluster->committed[i].membership, &membership, sizeof membership) != 0) {
+        if (!is_same_membership(&cluster->committed[i].membership, &membership)) {
             violate(cluster, node, "a snapshot with a membership that is not the committed one");
         }
         break;

@@ -13,11 +13,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { FUZZ_SEEDS = 2000, FUZZ_ACTS = 120 };
 
-static volatile uint64_t seed_now;
+static char abort_text[64]; /* made beforehand: a signal handler may not format */
 
 static uint64_t any_node(struct cluster *cluster)
 {
@@ -276,9 +277,7 @@ static const char *run_seed(uint64_t seed, struct totals *totals)
 /* An assert of the core is a finding too: say for which seed. */
 static void aborted(int signal)
 {
-    char text[64];
-    int size = snprintf(text, sizeof text, "seed %" PRIu64 ": assertion\n", seed_now);
-    (void)!write(STDERR_FILENO, text, (size_t)size);
+    (void)!write(STDERR_FILENO, abort_text, strlen(abort_text));
     (void)signal;
     _exit(1);
 }
@@ -291,7 +290,7 @@ int main(int argc, char **argv)
 
     signal(SIGABRT, aborted);
     for (uint64_t seed = first; seed < first + seeds; seed++) {
-        seed_now = seed;
+        (void)snprintf(abort_text, sizeof abort_text, "seed %" PRIu64 ": assertion\n", seed);
         const char *violation = run_seed(seed, &totals);
         if (violation == NULL) continue;
         fprintf(stderr, "seed %" PRIu64 ": %s (found after %" PRIu64 " seeds)\n", seed, violation,

@@ -27,10 +27,10 @@ static struct raft_message append_of(uint64_t index, uint32_t count, uint64_t te
 static void every_truncation_of_a_message_asks_for_more_and_the_whole_comes_back(void **state)
 {
     (void)state;
-    for (uint8_t type = 0; type < RAFT_MESSAGE_TYPE_COUNT; type++) {
+    for (unsigned type = 0; type < RAFT_MESSAGE_TYPE_COUNT; type++) {
         struct raft_message message = append_of(UINT64_MAX / 8, 9, UINT64_MAX / 2);
         if (type != RAFT_MESSAGE_APPEND) message.count = message.run_count = 0;
-        message.type = type;
+        message.type = (uint8_t)type;
         message.group = UINT64_MAX;
         message.to = UINT64_MAX;
         message.sent_ns = message.round = UINT64_MAX;

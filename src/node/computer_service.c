@@ -35,7 +35,7 @@ static void note_id(const struct request *request, const ProtobufCMessage *messa
         protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "context");
     if (field == NULL || field->type != PROTOBUF_C_TYPE_MESSAGE) return;
     const Unum__V1__Context *context;
-    memcpy(&context, (const char *)message + field->offset, sizeof context);
+    memcpy(&context, (const char *)message + field->offset, sizeof(void *));
     if (context != NULL) *request->id = bytes_of(context->request_id.data, context->request_id.len);
 }
 
@@ -59,7 +59,7 @@ static enum status reply_with(const struct request *request, const ProtobufCMess
 /* Texts of messages are not const in protobuf-c, but are only read. */
 static char *text(const char *constant)
 {
-    return (char *)(uintptr_t)constant;
+    return (char *)constant;
 }
 
 static uint64_t wall_ms(struct node *node)
@@ -339,7 +339,7 @@ static enum status handle_list_jobs(const struct request *request)
         Unum__V1__JobSummary *summary = arena_take(request->arena, sizeof *summary);
         if (summary == NULL) return no_memory(request->error);
         unum__v1__job_summary__init(summary);
-        summary->job = (Unum__V1__Job *)(uintptr_t)jobs_at(jobs, i)->job;
+        summary->job = (Unum__V1__Job *)jobs_at(jobs, i)->job;
         for (; next < task_count && strcmp(tasks[next]->job, summary->job->name) == 0; next++)
             count_task(summary, tasks[next]);
         response.jobs[response.n_jobs++] = summary;
@@ -355,8 +355,8 @@ static enum status handle_list_machines(const struct request *request)
     const struct node_options *options = &node->options;
     Unum__V1__Machine machine = UNUM__V1__MACHINE__INIT;
     machine.name = text(options->machine_name);
-    machine.id = (ProtobufCBinaryData) { .len = ID_BYTES,
-                                         .data = (uint8_t *)(uintptr_t)options->machine.bytes };
+    machine.id =
+        (ProtobufCBinaryData) { .len = ID_BYTES, .data = (uint8_t *)options->machine.bytes };
     machine.state = text("up");
     machine.version = text(NODE_VERSION);
     machine.address = text(serve_address(node->serve));
@@ -476,7 +476,7 @@ static enum status handle_why(const struct request *request)
     if (status != STATUS_OK) return status;
     struct reason *found = arena_take(request->arena, WHY_REASONS_MAX * sizeof *found);
     Unum__V1__Reason *reasons = arena_take(request->arena, WHY_REASONS_MAX * sizeof *reasons);
-    Unum__V1__Reason **pointers = arena_take(request->arena, WHY_REASONS_MAX * sizeof *pointers);
+    Unum__V1__Reason **pointers = arena_take(request->arena, WHY_REASONS_MAX * sizeof(void *));
     if (found == NULL || reasons == NULL || pointers == NULL) return no_memory(request->error);
     Unum__V1__WhyResponse response = UNUM__V1__WHY_RESPONSE__INIT;
     status = summarize(request, why->name, &response.summary);

@@ -39,7 +39,7 @@ static enum status send_response(struct session *session, const Unum__V1__ExecRe
 static enum status take_output(void *context, unsigned stream, struct bytes bytes)
 {
     Unum__V1__ExecResponse response = UNUM__V1__EXEC_RESPONSE__INIT;
-    ProtobufCBinaryData data = { .len = bytes.size, .data = (uint8_t *)(uintptr_t)bytes.data };
+    ProtobufCBinaryData data = { .len = bytes.size, .data = (uint8_t *)bytes.data };
     if (stream == 1)
         response.output = data;
     else
@@ -108,7 +108,7 @@ static enum status exec_in_task(struct node *node, struct serve_call *call,
                 request->command[0], serve_call_principal(call));
 
     struct session session = { .call = call };
-    arena_init(&session.arena, EXEC_REQUEST_BYTES_MAX * 2);
+    arena_init(&session.arena, 2ull * EXEC_REQUEST_BYTES_MAX);
     buffer_init(&session.packed, EXEC_REQUEST_BYTES_MAX);
     condition_init(&session.free);
     struct exec_sink sink = { .output = take_output, .input = give_input, .context = &session };

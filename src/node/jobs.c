@@ -154,7 +154,7 @@ enum status jobs_write(struct jobs *jobs, const Unum__V1__Job *const *jobs_new,
         return error_set(error, STATUS_INVALID, "at most %d jobs are applied at once, not %zu",
                          LIMIT_TXN_OPERATIONS_MAX, count);
     struct arena arena;
-    arena_init(&arena, 2 * LIMIT_ENTRY_BYTES_MAX);
+    arena_init(&arena, 2ull * LIMIT_ENTRY_BYTES_MAX);
     struct registry_compare *compares = arena_take(&arena, count * sizeof *compares);
     struct registry_operation *puts = arena_take(&arena, count * sizeof *puts);
     enum status status = compares == NULL || puts == NULL ? STATUS_NO_MEMORY : STATUS_OK;

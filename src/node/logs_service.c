@@ -71,8 +71,7 @@ static bool add_line(struct session *session, struct source *source)
     made->task = source->task;
     made->wall_us = line->wall_ns / 1000;
     made->stream = line->standard_error ? 2 : 1;
-    made->text =
-        (ProtobufCBinaryData) { .len = text.size, .data = (uint8_t *)(uintptr_t)text.data };
+    made->text = (ProtobufCBinaryData) { .len = text.size, .data = (uint8_t *)text.data };
     made->incarnation = line->incarnation;
     made->cut = line->cut;
     session->batch[session->batch_count++] = made;

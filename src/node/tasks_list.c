@@ -40,7 +40,7 @@ static int compare_observed(const void *left, const void *right)
 
 static char *text(const char *constant)
 {
-    return (char *)(uintptr_t)constant;
+    return (char *)constant;
 }
 
 static char *copy(struct listing *listing, const char *constant)
@@ -175,7 +175,7 @@ static enum status prepare(struct listing *listing, const char *job)
          task = task->hh.next)
         if (listing->observed_count < observed_count)
             listing->observed[listing->observed_count++] = task;
-    qsort(listing->observed, listing->observed_count, sizeof *listing->observed, compare_observed);
+    qsort(listing->observed, listing->observed_count, sizeof(void *), compare_observed);
     return STATUS_OK;
 }
 

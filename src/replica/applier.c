@@ -62,7 +62,7 @@ static enum status read_applied(const struct store_range *range, bool persisted,
                                 struct applied *ret_applied, struct error *error)
 {
     struct buffer buffer;
-    buffer_init(&buffer, 2 * APPLIED_BYTES_MAX);
+    buffer_init(&buffer, 2ull * APPLIED_BYTES_MAX);
     struct bytes key = bytes_of(applied_key, sizeof applied_key);
     enum status status =
         persisted ? store_get_persisted(range, key, &buffer) : store_get(range, NULL, key, &buffer);

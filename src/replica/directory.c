@@ -201,7 +201,7 @@ static enum status read_counter(const struct store_range *range, struct counter 
 {
     static const uint8_t key[] = { KEY_COUNTER };
     struct buffer buffer;
-    buffer_init(&buffer, 2 * COUNTER_BYTES);
+    buffer_init(&buffer, 2ull * COUNTER_BYTES);
     enum status status = store_get(range, NULL, bytes_of(key, sizeof key), &buffer);
     if (status == STATUS_NOT_FOUND) {
         *ret_counter = (struct counter) { .next = DIRECTORY_GROUP + 1 };

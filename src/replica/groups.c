@@ -39,7 +39,7 @@ static enum status delete_range(struct replica_host *host, uint64_t group, struc
     store_batch_destroy(batch);
 
     struct buffer buffer;
-    buffer_init(&buffer, 2 * APPLIED_BYTES_MAX);
+    buffer_init(&buffer, 2ull * APPLIED_BYTES_MAX);
     for (unsigned i = 0; status == STATUS_OK && i < POLLS_MAX; i++) {
         status = store_get_persisted(&range, bytes_of(applied_key, sizeof applied_key), &buffer);
         if (status != STATUS_OK) break;

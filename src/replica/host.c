@@ -440,7 +440,7 @@ struct state_machine *replica_machine(const struct replica *replica)
 uint64_t replica_computer_time_ms(const struct replica *replica)
 {
     if (!replica->is_leader) return replica->applier.applied.computer_time_ms;
-    return replica_leader_time_ms((struct replica *)(uintptr_t)replica);
+    return replica_leader_time_ms((struct replica *)replica);
 }
 
 struct replica_figures replica_figures(const struct replica *replica)

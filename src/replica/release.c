@@ -14,7 +14,7 @@ enum {
     GROUPS_PER_TURN = 64,
 };
 /* A restart reads and applies again what was not released. */
-static const uint64_t UNRELEASED_BYTES_MAX = 16 * 1024 * 1024;
+static const uint64_t UNRELEASED_BYTES_MAX = 16ull * 1024 * 1024;
 
 static uint64_t flush_bytes(const struct replica_host *host)
 {

@@ -105,10 +105,11 @@ static void report(struct bench *bench, const char *what, uint64_t elapsed_ns)
 {
     if (bench->count == 0) return;
     qsort(bench->samples_ns, bench->count, sizeof *bench->samples_ns, compare_samples);
+    uint64_t median_ns = bench->samples_ns[bench->count / 2];
+    uint64_t slow_ns = bench->samples_ns[bench->count * 99 / 100];
     printf("%-28s %8.0f /s   p50 %6.1f us   p99 %6.1f us\n", what,
-           (double)bench->count * 1e9 / (double)elapsed_ns,
-           (double)bench->samples_ns[bench->count / 2] / 1000,
-           (double)bench->samples_ns[bench->count * 99 / 100] / 1000);
+           (double)bench->count * 1e9 / (double)elapsed_ns, (double)median_ns / 1000,
+           (double)slow_ns / 1000);
     bench->count = 0;
 }
 

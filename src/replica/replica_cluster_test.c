@@ -68,7 +68,7 @@ static void send_letter(struct replica_transport *transport, const struct raft_m
     struct cluster *cluster = from->cluster;
     uint64_t lost, delay;
     random_below(&cluster->random.random, 100, &lost);
-    random_below(&cluster->random.random, 5 * MS, &delay);
+    random_below(&cluster->random.random, 5ull * MS, &delay);
     if (lost < LOSS_PERCENT) return;
     for (unsigned i = 0; i < MACHINES; i++) {
         if (cluster->machines[i].id != message->to) continue;
@@ -142,7 +142,7 @@ static void machine_open(struct machine *machine)
         .computer = { { 1 } },
         .machine = { { (uint8_t)(machine->number + 1) } },
         .disk_incarnation = { { 7 } },
-        .journal_segment_bytes = 64 * 1024,
+        .journal_segment_bytes = 64ull * 1024,
         .transport = &machine->transport,
         .joining = machine->number != 0,
     };
@@ -183,8 +183,8 @@ static struct machine *await_leader(struct cluster *cluster)
             if (machine->host == NULL || machine->cut_off) continue;
             struct error error;
             if (!replica_figures(log_of(machine)).is_leader) continue;
-            if (replica_read_barrier(log_of(machine), cluster_now_ns(cluster) + 500 * MS, &error) ==
-                STATUS_OK) {
+            if (replica_read_barrier(log_of(machine), cluster_now_ns(cluster) + 500ull * MS,
+                                     &error) == STATUS_OK) {
                 return machine;
             }
         }
@@ -371,7 +371,8 @@ static void cut_main(struct cluster *cluster)
     struct error error;
     /* The old one holds the past; it must not show it. */
     assert_int_not_equal(
-        replica_read_barrier(log_of(old), cluster_now_ns(cluster) + 1000 * MS, &error), STATUS_OK);
+        replica_read_barrier(log_of(old), cluster_now_ns(cluster) + 1000ull * MS, &error),
+        STATUS_OK);
     assert_int_not_equal(write_name(old, 999, &error), STATUS_OK);
     sleep_ms(3000);
     old->cut_off = false;

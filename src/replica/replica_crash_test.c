@@ -103,7 +103,7 @@ static void life_main(struct world *world)
     struct history *history = world->test;
     struct error error = { 0 };
     world->options.store_memtable_bytes = 4096;
-    world->options.journal_segment_bytes = 32 * 1024;
+    world->options.journal_segment_bytes = 32ull * 1024;
     enum status status = world_open(world, &error);
     if (status == STATUS_OK)
         run_clients(world);

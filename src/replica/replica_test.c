@@ -652,7 +652,7 @@ static void a_deadline_ends_the_wait_and_not_the_request(void **state)
 
 static void release_main(struct world *world)
 {
-    world->options.store_memtable_bytes = 64 * 1024;
+    world->options.store_memtable_bytes = 64ull * 1024;
     must_open(world);
     char line[1000];
     memset(line, 'x', sizeof line - 1);

@@ -19,7 +19,7 @@ enum {
 };
 _Static_assert(RECORD_BYTES_MAX + KEY_BYTES <= UINT16_MAX, "the charge of a slot is 16 bits");
 _Static_assert(SESSION_WINDOW == 64, "`seen` is one word");
-_Static_assert(SESSION_BYTES_MAX >= SESSION_WINDOW * (RECORD_BYTES_MAX + KEY_BYTES) * (uint64_t)64,
+_Static_assert(SESSION_BYTES_MAX >= (uint64_t)64 * SESSION_WINDOW * (RECORD_BYTES_MAX + KEY_BYTES),
                "one session can never drive out all others");
 
 struct session {

@@ -227,7 +227,7 @@ static void run(uint64_t seed)
 
     for (uint64_t index = 1; index <= ENTRIES; index++) {
         unsigned number = (unsigned)draw(&random, SESSIONS);
-        time_ms += draw(&random, 60) == 0 ? draw(&random, 2 * IDLE_MS) : draw(&random, 10);
+        time_ms += draw(&random, 60) == 0 ? draw(&random, 2ull * IDLE_MS) : draw(&random, 10);
         struct model_session *session = &model->sessions[number];
         struct step step = { .session.bytes = { (uint8_t)(number + 1) },
                              .sequence = draw_sequence(&random, session),

@@ -176,7 +176,7 @@ static void journal_equals_its_model_over_a_thousand_seeds(void **state)
         assert_int_equal(model_open(&model, NULL), STATUS_OK);
         for (unsigned life = 0; life < 5; life++) {
             sim.options.power_loss_at =
-                life % 2 == 0 ? sim.counters.operations + 1 + (seed * 7 + life * 13) % 40 : 0;
+                life % 2 == 0 ? sim.counters.operations + 1 + (seed * 7ull + life * 13ull) % 40 : 0;
             enum status status = run_steps(&model, 150);
             if (status != STATUS_OK) assert_true(sim.lost_power);
             if (!sim.lost_power && !model_equals(&model, model_now(&model))) {
@@ -291,7 +291,7 @@ static void journal_detects_rot_while_it_runs(void **state)
     build_for_rot(&model, true);
     assert_int_equal(model_open(&model, NULL), STATUS_OK); /* nothing is in the cache now */
     unsigned corrupt = 0;
-    for (uint64_t at = 4096 + 100; at < 32 * 1024; at += 512) {
+    for (uint64_t at = 4096 + 100; at < 32ull * 1024; at += 512) {
         assert_int_equal(sim_disk_rot(&sim, "journal/slot-0000", at, 3), STATUS_OK);
         for (uint64_t group = 1; group <= 3; group++) {
             for (uint64_t index = 1; index <= 8; index++) {

@@ -63,7 +63,7 @@ static void writer(void *argument)
         if (status != STATUS_OK) break;
         world->appended++;
         world->overlapped += world->flushing;
-        if (world->acknowledged < world->released + 2 * KEPT) continue;
+        if (world->acknowledged < world->released + 2ull * KEPT) continue;
         uint64_t index = world->acknowledged - KEPT;
         if (journal_release(world->journal, 1, index) == STATUS_OK) world->released = index;
     }
@@ -168,7 +168,7 @@ static void appends_reads_and_maintenance_go_on_beside_a_slow_flush(void **state
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         struct world world = { .options = { .folder = "journal",
                                             .segment_bytes = SEGMENT_BYTES,
-                                            .total_bytes_max = 12 * SEGMENT_BYTES } };
+                                            .total_bytes_max = 12ull * SEGMENT_BYTES } };
         sim_disk_init(&world.sim, &(struct sim_disk_options) { .seed = seed,
                                                                .operation_ns_min = 1000,
                                                                .operation_ns_max = 20000,

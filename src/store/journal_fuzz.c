@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1 || size > SEGMENT_BYTES) return 0;
     struct journal_options options = { .folder = "journal",
                                        .segment_bytes = SEGMENT_BYTES,
-                                       .total_bytes_max = 8 * SEGMENT_BYTES,
+                                       .total_bytes_max = 8ull * SEGMENT_BYTES,
                                        .disk_incarnation = { { 7 } } };
     uint8_t *segment = calloc(1, SEGMENT_BYTES);
     if (segment == NULL) return 0;

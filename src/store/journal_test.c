@@ -27,7 +27,7 @@ static void fixture_init(struct fixture *fixture)
 {
     *fixture = (struct fixture) { .options = { .folder = "journal",
                                                .segment_bytes = SEGMENT_BYTES,
-                                               .total_bytes_max = 8 * SEGMENT_BYTES,
+                                               .total_bytes_max = 8ull * SEGMENT_BYTES,
                                                .disk_incarnation = { { 7 } } } };
     sim_disk_init(&fixture->sim, &(struct sim_disk_options) { .seed = 1 });
     buffer_init(&fixture->buffer, LIMIT_ENTRY_BYTES_MAX);
@@ -248,7 +248,7 @@ static void an_idle_group_is_carried_forward_and_pins_nothing(void **state)
         assert_true(journal_figures(fixture.journal).segments <= 4);
     }
     assert_true(journal_figures(fixture.journal).carried_records > 20);
-    assert_true(journal_figures(fixture.journal).bytes_on_disk <= 8 * SEGMENT_BYTES);
+    assert_true(journal_figures(fixture.journal).bytes_on_disk <= 8ull * SEGMENT_BYTES);
     fixture_reopen(&fixture);
     expect(&fixture, 2, 7, "uncommitted");
     struct journal_group group;
@@ -263,8 +263,8 @@ static void ten_thousand_groups_live_in_one_journal(void **state)
     enum { GROUPS = 10000 };
     struct fixture fixture;
     fixture_init(&fixture);
-    fixture.options.segment_bytes = 1024 * 1024;
-    fixture.options.total_bytes_max = 16 * 1024 * 1024;
+    fixture.options.segment_bytes = 1024ull * 1024;
+    fixture.options.total_bytes_max = 16ull * 1024 * 1024;
     assert_int_equal(fixture_open(&fixture, NULL), STATUS_OK);
     for (uint64_t group = 1; group <= GROUPS; group++) {
         uint64_t number = group * 7919 % 10007;

@@ -48,7 +48,8 @@ static int compare_u64(const void *a, const void *b)
 static double percentile_us(uint64_t *samples, size_t count, unsigned percent)
 {
     qsort(samples, count, sizeof *samples, compare_u64);
-    return (double)samples[count * percent / 100] / 1000;
+    uint64_t sample = samples[count * percent / 100];
+    return (double)sample / 1000;
 }
 
 static uint64_t private_dirty_kb(void)
@@ -58,7 +59,10 @@ static uint64_t private_dirty_kb(void)
     char line[256];
     uint64_t kb = 0;
     while (fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "Private_Dirty: %" SCNu64, &kb) == 1) break;
+        static const char name[] = "Private_Dirty:";
+        if (strncmp(line, name, sizeof name - 1) != 0) continue;
+        kb = strtoull(line + sizeof name - 1, NULL, 10);
+        break;
     }
     fclose(file);
     return kb;

@@ -214,7 +214,7 @@ static void on_a_real_disk(void (*run)(struct store *store))
     assert_int_equal(blocking_disk_open(folder, &disk, &error), STATUS_OK);
     struct store *store;
     /* Small memtables, so that RocksDB flushes by itself under the windows. */
-    struct store_options options = { .folder = "store", .memtable_bytes = 256 * 1024 };
+    struct store_options options = { .folder = "store", .memtable_bytes = 256ull * 1024 };
     assert_int_equal(store_open(disk, &options, &store, &error), STATUS_OK);
     run(store);
     store_close(store);

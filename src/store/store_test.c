@@ -29,7 +29,7 @@ static void fixture_init(struct fixture *fixture, const struct sim_disk_options 
 {
     *fixture = (struct fixture) { 0 };
     sim_disk_init(&fixture->sim, options);
-    buffer_init(&fixture->buffer, 1024 * 1024);
+    buffer_init(&fixture->buffer, 1024ull * 1024);
 }
 
 static void fixture_finish(struct fixture *fixture)

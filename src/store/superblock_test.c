@@ -71,7 +71,7 @@ static void one_damaged_copy_is_read_over_and_two_are_refused(void **state)
     struct superblock found;
     for (uint64_t at = 0; at < SUPERBLOCK_COPY_BYTES; at++) {
         for (unsigned copy = 0; copy < 2; copy++) {
-            uint64_t offset = at + copy * SUPERBLOCK_COPY_DISTANCE;
+            uint64_t offset = at + (uint64_t)copy * SUPERBLOCK_COPY_DISTANCE;
             assert_int_equal(sim_disk_rot(&sim, "superblock", offset, 5), STATUS_OK);
             assert_int_equal(superblock_read(&sim.disk, &found, NULL), STATUS_OK);
             assert_true(id_equal(&found.computer, &first.computer));

@@ -45,7 +45,7 @@ enum status link_send(int descriptor, struct bytes packet, const int *descriptor
                       size_t descriptor_count)
 {
     assert(descriptor_count <= LINK_DESCRIPTORS_MAX);
-    struct iovec part = { .iov_base = (void *)(uintptr_t)packet.data, .iov_len = packet.size };
+    struct iovec part = { .iov_base = (void *)packet.data, .iov_len = packet.size };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * LINK_DESCRIPTORS_MAX)] = { 0 };
     if (descriptor_count > 0) {

@@ -159,6 +159,12 @@ static void a_log_torn_at_any_byte_keeps_its_whole_records(void **state)
     }
 }
 
+/* Of "line N". */
+static int number_of(const struct log_line *line)
+{
+    return (int)strtol((const char *)line->text.data + 5, NULL, 10);
+}
+
 static void the_ring_keeps_the_newest_and_tells_a_slow_reader_what_it_missed(void **state)
 {
     (void)state;
@@ -175,10 +181,10 @@ static void the_ring_keeps_the_newest_and_tells_a_slow_reader_what_it_missed(voi
     struct log_line line;
     assert_int_equal(log_reader_next(slow, &line), STATUS_OK); /* its segment is still open */
     uint64_t missed = line.missed_bytes;
-    int last = atoi((const char *)line.text.data + 5);
+    int last = number_of(&line);
     int count = 1;
     while (log_reader_next(slow, &line) == STATUS_OK) {
-        int number = atoi((const char *)line.text.data + 5);
+        int number = number_of(&line);
         missed += line.missed_bytes;
         if (line.missed_bytes == 0) assert_int_equal(number, last + 1);
         last = number;
@@ -191,7 +197,7 @@ static void the_ring_keeps_the_newest_and_tells_a_slow_reader_what_it_missed(voi
     struct log_reader *late = new_reader();
     assert_int_equal(log_reader_next(late, &line), STATUS_OK);
     assert_true(line.missed_bytes == 0);
-    int kept = LINES - atoi((const char *)line.text.data + 5);
+    int kept = LINES - number_of(&line);
     assert_true(kept * 1024 > LOG_KEPT_BYTES_DEFAULT / 2);
     assert_true(kept * 1024 < LOG_KEPT_BYTES_DEFAULT * 2);
     log_reader_close(late);
