@@ -24,6 +24,8 @@ struct source {
     struct log_reader *reader; /* NULL: nothing written yet */
     struct log_line line;      /* the next one, when there is one */
     bool has_line;
+    bool is_placed; /* the client has read up to POSITION before */
+    uint64_t position;
 };
 
 struct session {
@@ -58,7 +60,10 @@ static void open_source(struct session *session, struct source *source)
         source->reader = NULL;
         return;
     }
-    if (!session->begun) log_reader_tail(source->reader, session->lines);
+    if (source->is_placed)
+        log_reader_seek(source->reader, source->position);
+    else if (!session->begun)
+        log_reader_tail(source->reader, session->lines);
 }
 
 static bool add_line(struct session *session, struct source *source)
@@ -74,6 +79,7 @@ static bool add_line(struct session *session, struct source *source)
     made->text = (ProtobufCBinaryData) { .len = text.size, .data = (uint8_t *)text.data };
     made->incarnation = line->incarnation;
     made->cut = line->cut;
+    made->next = line->next;
     session->batch[session->batch_count++] = made;
     session->batch_bytes += text.size;
     source->has_line = false;
@@ -167,6 +173,18 @@ static enum status choose_sources(struct session *session, const char *name, str
     return STATUS_OK;
 }
 
+/* A client that comes back says how far it has read. */
+static void place_sources(struct session *session, const Unum__V1__LogsRequest *request)
+{
+    for (size_t i = 0; i < request->n_after; i++)
+        for (size_t k = 0; k < session->source_count; k++) {
+            struct source *source = &session->sources[k];
+            if (strcmp(source->task, request->after[i]->task) != 0) continue;
+            source->position = request->after[i]->position;
+            source->is_placed = true;
+        }
+}
+
 enum status computer_logs(struct node *node, struct serve_call *call, struct error *error)
 {
     if (node->options.logs_folder == NULL)
@@ -185,6 +203,7 @@ enum status computer_logs(struct node *node, struct serve_call *call, struct err
     session->lines = request->lines == 0 ? LOGS_LINES_DEFAULT : request->lines;
     arena_init(&session->arena, LOGS_ARENA_BYTES_MAX);
     status = choose_sources(session, request->name, error);
+    if (status == STATUS_OK) place_sources(session, request);
     if (status == STATUS_OK) status = stream_lines(session, request->follow);
     /* Also when the client has gone: descriptors must not stay behind. */
     close_sources(session);
