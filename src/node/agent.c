@@ -127,7 +127,7 @@ void agent_format_exit(uint8_t exit_kind, uint32_t exit_code, char *ret_text, si
     }
 }
 
-/* The wall time of a boot time: people read it, nothing is decided by it. */
+/* The wall time of a boot time, 0: of now. People read it, nothing is decided by it. */
 static uint64_t wall_ms_of_boot(struct agent *agent, uint64_t boot_ns)
 {
     uint64_t wall, boot;
@@ -137,9 +137,12 @@ static uint64_t wall_ms_of_boot(struct agent *agent, uint64_t boot_ns)
     return (wall > ago ? wall - ago : wall) / 1000000;
 }
 
-static void explain(struct agent *agent, const struct agent_task *task)
+/* LISTED: it happened before we came; since when, its times tell best. */
+static void explain(struct agent *agent, const struct agent_task *task, bool listed)
 {
-    uint64_t at = task->started_at_ns > task->ended_at_ns ? task->started_at_ns : task->ended_at_ns;
+    uint64_t last =
+        task->started_at_ns > task->ended_at_ns ? task->started_at_ns : task->ended_at_ns;
+    uint64_t at = listed ? last : 0;
     const char *text = task->reason[0] != '\0' ? task->reason : supervise_state_name(task->state);
     reasons_add(agent->options.reasons, wall_ms_of_boot(agent, at), task->job, task->name,
                 supervise_state_name(task->state), "%s", text);
@@ -185,7 +188,7 @@ static void learn_task(struct agent *agent, const struct supervise_task_state *s
     copy_bytes(task->job, sizeof task->job, state->job);
     copy_bytes(task->name, sizeof task->name, state->name);
     copy_bytes(task->reason, sizeof task->reason, state->reason);
-    if (newer) explain(agent, task);
+    if (newer) explain(agent, task, listed);
     agent->options.events.changed(agent->options.context, task);
 }
 
