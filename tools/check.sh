@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What must be clean before a change lands: layers, format, system calls, clang-tidy, all unit tests and
-# a number of seeds under ASan + UBSan with both compilers, every fuzzer for FUZZ_SECONDS.
-# Parts can be named: tools/check.sh layers format symbols tidy sanitize fuzz
+# What must be clean before a change lands: layers, format, lengths and marks, system calls, the
+# hardening of the programs, clang-tidy, all unit tests and a number of seeds under ASan + UBSan with
+# both compilers, every fuzzer for FUZZ_SECONDS.
+# Parts can be named: tools/check.sh layers format names symbols hardening tidy sanitize fuzz
 set -uo pipefail
 cd "$(dirname "$0")/.."
 tools/deps.sh --if-missing
@@ -16,10 +17,16 @@ check_layers() { python3 tools/check_layers.py; }
 
 check_format() { sources | xargs clang-format --dry-run --Werror; }
 
-check_symbols() {
-    [ -f build/build.ninja ] || meson setup build >/dev/null
-    ninja -C build >/dev/null && python3 tools/check_symbols.py build
+check_names() { python3 tools/check_names.py; }
+
+built() {
+    [ -f build/build.ninja ] || meson setup build >/dev/null || return 1
+    ninja -C build >build/build.log 2>&1 || { tail -30 build/build.log; return 1; }
 }
+
+check_symbols() { built && python3 tools/check_symbols.py build; }
+
+check_hardening() { built && tools/check_hardening.sh build; }
 
 check_tidy() {
     # clang's own view of the flags: a build folder of clang.
@@ -78,7 +85,7 @@ check_fuzz() {
 }
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(layers format symbols tidy sanitize fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(layers format names symbols hardening tidy sanitize fuzz)
 for part in "${parts[@]}"; do
     echo "== $part"
     "check_$part" || failures+=("$part")
