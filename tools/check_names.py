@@ -14,7 +14,7 @@ FILE_LINES_MAX = 800
 FUNCTION_LINES_MAX = 70
 # Put together, so that this file passes its own check.
 MARKS = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")) + r")\b|not impl" + "emented")
-DEVELOPER_PATHS = re.compile(r"(?<![\w.}*/])/(work|home|Users|root)/[\w.-]+|/tmp/u-")
+DEVELOPER_PATHS = re.compile(r"(?<![\w.}*/])/(work|home|Users|root)/[\w.-]+|/tmp/u[-]")
 CODE = (".c", ".h", ".cc", ".S", ".py", ".sh")
 
 
