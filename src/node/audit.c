@@ -1,10 +1,11 @@
 #include "node/audit.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { AUDIT_REQUEST_BYTES_MAX = 16, AUDIT_RETRY_MS = 1000 };
+enum { AUDIT_REQUEST_BYTES_MAX = 16, AUDIT_ACTION_BYTES_MAX = 31, AUDIT_RETRY_MS = 1000 };
 
 struct audit {
     struct audit_options options;
@@ -56,37 +57,44 @@ static void put_field(struct writer *writer, const char *name, const char *text,
     put_plain(writer, "\",");
 }
 
-/* An escaped byte takes six; the fields' names and numbers take less than 300. */
-_Static_assert(6 * (AUDIT_SUBJECT_BYTES_MAX / 2) + 6 * (AUDIT_TEXT_BYTES_MAX / 2) + 512 <
-                   AUDIT_LINE_BYTES_MAX,
-               "a line holds what people write; stranger texts are cut");
-
-size_t audit_format(const struct audit_record *record, char ret_line[AUDIT_LINE_BYTES_MAX])
+/* At most so many bytes of the principal and of each text; false: that does not fit. */
+static bool put_line(struct writer *writer, const struct audit_record *record, size_t principal_max,
+                     size_t text_max)
 {
     char request[2 * AUDIT_REQUEST_BYTES_MAX + 1] = "";
     for (size_t i = 0; i < record->request.size && i < AUDIT_REQUEST_BYTES_MAX; i++)
         (void)snprintf(request + 2 * i, 3, "%02x", record->request.data[i]);
-    /* The texts come last and get half of what is left each: no record is too long. */
+    put_plain(writer, "{");
+    put_number(writer, "wall_ms", record->wall_ms);
+    put_number(writer, "computer_time_ms", record->computer_time_ms);
+    put_field(writer, "principal", record->principal, principal_max);
+    put_field(writer, "capability", "", 0);
+    put_field(writer, "request", request, sizeof request);
+    put_field(writer, "action", record->action, AUDIT_ACTION_BYTES_MAX);
+    put_field(writer, "outcome", status_name(record->outcome), AUDIT_ACTION_BYTES_MAX);
+    put_field(writer, "subject", record->subject, text_max);
+    put_field(writer, "text", record->text, text_max);
+    if (writer->failed) return false;
+    writer->used--; /* the last comma */
+    put_plain(writer, "}\n");
+    return !writer->failed;
+}
+
+/* An escaped byte takes six; the fields' names and numbers take less than 300. */
+enum { STRANGE_PRINCIPAL_BYTES = 100, STRANGE_TEXT_BYTES = 50 };
+_Static_assert(6 * (STRANGE_PRINCIPAL_BYTES + 2 * STRANGE_TEXT_BYTES + 2 * AUDIT_ACTION_BYTES_MAX) +
+                       300 <
+                   AUDIT_LINE_BYTES_MAX,
+               "what is all escapes fits when it is cut");
+
+size_t audit_format(const struct audit_record *record, char ret_line[AUDIT_LINE_BYTES_MAX])
+{
     struct writer writer = writer_of(ret_line, AUDIT_LINE_BYTES_MAX);
-    put_plain(&writer, "{");
-    put_number(&writer, "wall_ms", record->wall_ms);
-    put_number(&writer, "computer_time_ms", record->computer_time_ms);
-    put_field(&writer, "principal", record->principal, 200);
-    put_field(&writer, "capability", "", 0);
-    put_field(&writer, "request", request, sizeof request);
-    put_field(&writer, "action", record->action, 31);
-    put_field(&writer, "outcome", status_name(record->outcome), 31);
-    size_t kept = writer.used;
-    put_field(&writer, "subject", record->subject, AUDIT_SUBJECT_BYTES_MAX);
-    put_field(&writer, "text", record->text, AUDIT_TEXT_BYTES_MAX);
-    if (writer.failed || writer.used + 1 > AUDIT_LINE_BYTES_MAX) {
-        writer = writer_of(ret_line, AUDIT_LINE_BYTES_MAX);
-        writer.used = kept;
-        put_field(&writer, "subject", record->subject, 80);
-        put_field(&writer, "text", record->text, 80);
-    }
-    writer.used--; /* the last comma */
-    put_plain(&writer, "}\n");
+    if (put_line(&writer, record, AUDIT_SUBJECT_BYTES_MAX, AUDIT_TEXT_BYTES_MAX))
+        return writer.used;
+    writer = writer_of(ret_line, AUDIT_LINE_BYTES_MAX);
+    bool fits = put_line(&writer, record, STRANGE_PRINCIPAL_BYTES, STRANGE_TEXT_BYTES);
+    assert(fits);
     return writer.used;
 }
 
