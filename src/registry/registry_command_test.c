@@ -394,6 +394,26 @@ static void every_truncation_of_a_record_is_refused(void **state)
     }
 }
 
+static void only_what_takes_away_frees_room(void **state)
+{
+    (void)state;
+    struct registry_operation delete = { .kind = REGISTRY_DELETE, .key = bytes_of_text("a") };
+    struct registry_operation put = { .kind = REGISTRY_PUT, .key = bytes_of_text("a") };
+    struct registry_command command = { .success = &delete, .success_count = 1 };
+    assert_true(registry_command_frees_room(&command));
+    command.failure = &put;
+    command.failure_count = 1;
+    assert_false(registry_command_frees_room(&command));
+    command = (struct registry_command) { .success = &put, .success_count = 1 };
+    assert_false(registry_command_frees_room(&command));
+    command = (struct registry_command) { .kind = REGISTRY_COMMAND_REVOKE, .lease = 1 };
+    assert_true(registry_command_frees_room(&command));
+    command.kind = REGISTRY_COMMAND_KEEP;
+    assert_true(registry_command_frees_room(&command));
+    command.kind = REGISTRY_COMMAND_GRANT;
+    assert_false(registry_command_frees_room(&command));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,6 +428,7 @@ int main(void)
         cmocka_unit_test(a_reply_decodes_to_what_was_written),
         cmocka_unit_test(every_truncation_of_a_reply_is_refused),
         cmocka_unit_test(every_truncation_of_a_record_is_refused),
+        cmocka_unit_test(only_what_takes_away_frees_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
