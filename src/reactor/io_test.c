@@ -2,6 +2,7 @@
  *
  * Method: client and server are fibers of one reactor, over loopback TCP and Unix sockets. Run once
  * for each backend, which UNUM_IO names. */
+#include "reactor/internal.h"
 #include "reactor/real_test.h"
 
 #include <fcntl.h>
@@ -604,6 +605,58 @@ static void a_reactor_with_little_to_do_uses_little_of_its_core(void **state)
     test_run(idle_main, NULL);
 }
 
+enum { BURST = 600 };
+
+static void sleeper(void *argument)
+{
+    (void)argument;
+    assert_int_equal(fiber_sleep_ns(MS), STATUS_OK);
+}
+
+static void burst_main(struct scope *root, void *context)
+{
+    (void)context;
+    const struct reactor *reactor = fiber_reactor();
+    struct scope burst;
+    scope_init(&burst, root);
+    for (unsigned i = 0; i < BURST; i++) test_spawn(&burst, sleeper, NULL);
+    scope_join(&burst);
+    assert_int_equal(reactor->pool_warm_count, BURST);
+    uint64_t deadline_ns = test_now_ns() + 5000 * MS;
+    while (fiber_pool_is_rich(reactor) && test_now_ns() < deadline_ns)
+        assert_int_equal(fiber_sleep_ns(1000 * MS), STATUS_OK);
+    assert_int_equal(reactor->pool_warm_count, STACK_POOL_WARM_IDLE_MAX);
+    assert_int_equal(reactor->pool_count, STACK_POOL_IDLE_MAX);
+}
+
+static void the_stacks_of_a_burst_are_given_back_when_it_is_quiet(void **state)
+{
+    (void)state;
+    test_run(burst_main, NULL);
+}
+
+static void random_main(struct scope *root, void *context)
+{
+    (void)root;
+    (void)context;
+    enum { DRAWS = 2000 };
+    static uint64_t drawn[DRAWS];
+    struct random *random = reactor_random(fiber_reactor());
+    for (unsigned i = 0; i < DRAWS; i++) {
+        uint8_t large[200];
+        /* Of all sizes, so that a rest of the bytes at hand is often too small. */
+        random->fill(random, large, 1 + i % sizeof large);
+        random_u64(random, &drawn[i]);
+        for (unsigned j = 0; j < i; j++) assert_true(drawn[j] != drawn[i]);
+    }
+}
+
+static void random_numbers_are_never_handed_out_twice(void **state)
+{
+    (void)state;
+    test_run(random_main, NULL);
+}
+
 static void an_unknown_backend_is_refused(void **state)
 {
     (void)state;
@@ -639,6 +692,8 @@ int main(void)
         cmocka_unit_test(ten_megabytes_pass_through_small_buffers_under_back_pressure),
         cmocka_unit_test(writing_to_a_peer_that_left_is_closed_and_raises_no_signal),
         cmocka_unit_test(a_fiber_that_never_has_to_wait_lets_others_run),
+        cmocka_unit_test(the_stacks_of_a_burst_are_given_back_when_it_is_quiet),
+        cmocka_unit_test(random_numbers_are_never_handed_out_twice),
         cmocka_unit_test(two_fibers_may_wait_for_one_foreign_descriptor),
         cmocka_unit_test(blocking_work_runs_on_other_threads_to_its_end),
         cmocka_unit_test(nothing_posted_from_other_threads_is_lost_or_reordered),
