@@ -7,7 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HAUL_BYTES_MAX = 100 * 1024, HAULS_IN_DOUBT_MAX = 64, GARBAGE_BYTES_MAX = 1024 };
+enum {
+    HAUL_BYTES_MAX = 100 * 1024,
+    HAULS_IN_DOUBT_MAX = 64,
+    HEAVY_HAULS_MAX = 1200,
+    GARBAGE_BYTES_MAX = 1024
+};
 
 /* --- the hauler ---------------------------------------------------------------------------------
  */
@@ -22,16 +27,19 @@ struct hauler {
     uint64_t allowed[HAULS_IN_DOUBT_MAX]; /* the acknowledged one first; 0: no value */
     size_t allowed_count;
     uint8_t *bytes;
+    bool heavy;
 };
 
 /* A load: its number, then what follows from it. */
-static size_t load_up(uint64_t number, uint8_t *ret_bytes)
+static size_t load_up(uint64_t number, bool heavy, uint8_t *ret_bytes)
 {
     struct random_seeded random;
     random_seeded_init(&random, number);
-    uint64_t size = world_draw(&random, 8, world_chance(&random, 70) ? 8000 : HAUL_BYTES_MAX);
+    uint64_t size = world_draw(&random, heavy ? HAUL_BYTES_MAX / 2 : 8, HAUL_BYTES_MAX);
+    if (!heavy && world_chance(&random, 70)) size = 8 + size / 16;
     store_u64_le(ret_bytes, number);
-    for (uint64_t i = 8; i < size; i++) ret_bytes[i] = (uint8_t)(number * 7 + i * i / 13);
+    size -= size % 8;
+    for (uint64_t i = 8; i < size; i += 8) store_u64_le(ret_bytes + i, number * 7 + i * i);
     return (size_t)size;
 }
 
@@ -44,7 +52,7 @@ static void haul(struct hauler *hauler)
     request.key.data = (uint8_t *)hauler->key;
     request.key.len = hauler->key_size;
     request.value.data = hauler->bytes;
-    request.value.len = load_up(number, hauler->bytes);
+    request.value.len = load_up(number, hauler->heavy, hauler->bytes);
     Unum__V1__PutResponse *reply;
     enum status status;
     enum outcome outcome = person_call(person, "/unum.v1.Registry/Put", &request.base,
@@ -70,7 +78,7 @@ static void unload(struct hauler *hauler)
     if (reply->n_items == 1) {
         const ProtobufCBinaryData *value = &reply->items[0]->value;
         number = value->len >= 8 ? load_u64_le(value->data) : UINT64_MAX;
-        size_t size = load_up(number, hauler->bytes);
+        size_t size = load_up(number, hauler->heavy, hauler->bytes);
         if (size != value->len || memcmp(value->data, hauler->bytes, size) != 0)
             number = UINT64_MAX;
     }
@@ -83,12 +91,16 @@ static void unload(struct hauler *hauler)
 static void hauler_fiber(void *argument)
 {
     struct person *person = argument;
-    struct hauler hauler = { .person = person, .allowed_count = 1 };
+    struct hauler hauler = { .person = person,
+                             .allowed_count = 1,
+                             .heavy = person->world->temper.heavy_hauler };
+    uint64_t pause_ms_max = hauler.heavy ? 20 : 900;
     hauler.bytes = malloc(HAUL_BYTES_MAX);
     if (hauler.bytes == NULL) abort();
     hauler.key_size = (size_t)snprintf(hauler.key, sizeof hauler.key, "haul/%u", person->number);
-    while (!person->world->writers_stop && person_pause(person, 20, 900)) {
-        if (world_chance(&person->random, 60))
+    while (!person->world->writers_stop && person_pause(person, 5, pause_ms_max)) {
+        if (hauler.number_last > HEAVY_HAULS_MAX) pause_ms_max = 900;
+        if (world_chance(&person->random, hauler.heavy ? 95 : 60))
             haul(&hauler);
         else
             unload(&hauler);

@@ -146,6 +146,11 @@ static void watch_fiber(void *argument)
         begin(&watcher, world_draw(&person->random, 1, world->revision_seen));
     while (alive && !is_done(&watcher)) {
         watch_once(&watcher);
+        /* Now and then as a new watcher, from far back. */
+        if (watcher.known && world->final_revision == 0 && world_chance(&person->random, 10)) {
+            watcher.known = false;
+            watcher.next = world_draw(&person->random, 1, world->revision_seen);
+        }
         alive = person_pause(person, 1, 300);
     }
     person_destroy(person);

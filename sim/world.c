@@ -184,7 +184,11 @@ static void judge_end(struct world *world)
     notice_failed_syncs(world);
     bool rotten = is_rotten(world);
     if (rotten || life->full || life->sync_failed) {
-        world_say(world, "machine", "gives up: %s", life->error.text);
+        world_say(world, "machine", "gives up (%s): %s", status_name(life->status),
+                  life->error.text);
+        if (life->error.text[0] == '\0')
+            world_fail(world, "the daemon gives up (%s) without a sentence",
+                       status_name(life->status));
         bool honest = life->status == STATUS_CORRUPT || life->status == STATUS_UNSUPPORTED;
         if (rotten && honest) world->result->refused_starts++;
         return;
@@ -220,7 +224,7 @@ static void end_life(struct world *world, enum world_end end)
     world->result->bits_rotten = world->disk.counters.bits_rotten;
     sim_disk_restart(&world->disk);
     sim_disk_heal(&world->disk);
-    world->disk.options.full_at = world->disk.options.full_until = 0;
+    world_empty_disk(world);
     world->life_number++;
 }
 
@@ -232,17 +236,12 @@ struct within_life {
 static void happen(struct world *world, const struct world_plan *plan, struct within_life *next)
 {
     uint64_t now = world_now(world);
-    struct sim_disk_options *disk = &world->disk.options;
     if (plan->full_from_ns != 0 && now >= plan->full_from_ns) {
         bool full = now < plan->full_until_ns;
-        if (full && disk->full_at == 0) {
-            world->life.full = true;
-            world->result->full_disks++;
-            world_say(world, "disk", "is full");
-        } else if (!full && disk->full_at != 0) {
-            world_say(world, "disk", "has room again");
-        }
-        disk->full_at = full ? 1 : 0;
+        if (full && !world->life.full)
+            world_fill_disk(world, plan);
+        else if (!full)
+            world_empty_disk(world);
     }
     if (plan->rot_ns != 0 && now >= plan->rot_ns && !is_rotten(world)) world_rot(world);
     if (plan->kill_pause_ns != 0 && now >= next->kill_ns) {
@@ -420,6 +419,7 @@ static void world_main(struct scope *root, void *context)
     scope_init(&world->writers, root);
     scope_init(&world->watchers, root);
     create_supervisor(world, &supervisor);
+    world_draw_temper(world);
     if (!world->result->failed) {
         world_start_registry_clients(world);
         world_start_watchers(world);

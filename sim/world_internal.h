@@ -30,6 +30,13 @@ static const uint64_t WORLD_LARGE_TASK_BYTES = UINT64_C(3) << 29;
 /* How a life of the machine ends. */
 enum world_end { WORLD_END_CRASH, WORLD_END_POWER_LOSS, WORLD_END_ORDERLY };
 
+/* What kinds of trouble a seed knows at all: worlds with few kinds get further into each. */
+struct world_temper {
+    bool power, operations, early, sync_failures, full, slow, rot, rotten_reads, kills, breaks;
+    bool stormy;       /* lives of a second at most */
+    bool heavy_hauler; /* so much that old history goes */
+};
+
 /* What a seed has in store for one life. Times are virtual; 0: never. */
 struct world_plan {
     enum world_end end;
@@ -37,6 +44,7 @@ struct world_plan {
     uint64_t end_operation; /* of the disk, counted from the start of the life */
     uint64_t sync_failure;  /* counted likewise */
     uint64_t full_from_ns, full_until_ns;
+    uint64_t full_room_bytes; /* what is left when it begins; 0: nothing fits from then on */
     uint64_t rot_ns;
     unsigned rotten_reads_per_million; /* the platter is fine, what is read is not */
     uint64_t kill_pause_ns;            /* between kills of tasks' processes */
@@ -74,6 +82,7 @@ struct world {
     struct clock *clock;
     struct scope *root;
     struct random_seeded random; /* of the faults */
+    struct world_temper temper;
     struct sim_disk disk;
     struct sim_network *network;
     struct sim_machine *machine, *people;
@@ -109,6 +118,9 @@ void world_fail(struct world *world, const char *format, ...) __attribute__((for
 void world_need(struct world *world, enum status status);
 
 /* --- faults.c */
+void world_draw_temper(struct world *world);
+void world_fill_disk(struct world *world, const struct world_plan *plan);
+void world_empty_disk(struct world *world);
 struct world_plan world_plan_life(struct world *world, uint64_t calm_ns);
 void world_arm(struct world *world, const struct world_plan *plan);
 /* Flip one synced bit that is not in the journal's last batch. */
