@@ -112,9 +112,15 @@ enum status applier_open(struct applier *applier, struct state_machine *machine,
     enum status status = read_applied(&applier->range, false, &applied, error);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) return status;
     status = session_table_open(applier->sessions, &applier->range, error);
-    if (status != STATUS_OK) return status;
-    status = machine->operations->open(machine, &applier->range, error);
-    if (status != STATUS_OK) return status;
+    if (status == STATUS_OK) status = machine->operations->open(machine, &applier->range, error);
+    if (status != STATUS_OK) {
+        /* A read of the store fails without a sentence. */
+        if (error != NULL && error->text[0] == '\0') {
+            error_set(error, status, "the state of group %llu can't be read from the store (%s)",
+                      (unsigned long long)applier->range.group, status_name(status));
+        }
+        return status;
+    }
     applier->applied = applied;
     applier->machine = machine;
     return STATUS_OK;

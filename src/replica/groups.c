@@ -100,7 +100,10 @@ static enum status open_listed(struct replica_host *host, struct error *error)
         enum status status =
             directory_next(&host->directory->applier.range, group.group, &group, error);
         if (status == STATUS_NOT_FOUND) return STATUS_OK;
-        if (status != STATUS_OK) return status;
+        if (status != STATUS_OK) {
+            return error_set(error, status, "the directory of groups can't be read (%s)",
+                             status_name(status));
+        }
         struct replica *replica = host_find_group(host, group.group);
         if (replica != NULL || !concerns(host, &group)) continue;
         status = replica_open(host, &group, &replica, error);
@@ -185,6 +188,10 @@ enum status replica_host_start(struct replica_host *host, struct error *error)
     if (status == STATUS_OK) status = groups_reconcile(host, error);
     if (status == STATUS_OK) status = wait_all_ready(host, error);
     if (status == STATUS_OK) status = scope_spawn(&host->scope, "groups", groups_fiber, host);
+    /* Reads of the store fail without a sentence. */
+    if (status != STATUS_OK && error != NULL && error->text[0] == '\0')
+        error_set(error, status, "the groups can't be read from the store (%s)",
+                  status_name(status));
     return status;
 }
 
