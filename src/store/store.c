@@ -179,6 +179,20 @@ static enum status make_options(struct store *store, struct error *error)
     return STATUS_OK;
 }
 
+/* In simulation one shard: which shard a block falls into depends on a number that RocksDB draws.
+ */
+static rocksdb_cache_t *make_cache(const struct store_options *options)
+{
+    rocksdb_lru_cache_options_t *cache_options = rocksdb_lru_cache_options_create();
+    rocksdb_lru_cache_options_set_capacity(cache_options, options->cache_bytes == 0
+                                                              ? CACHE_BYTES_DEFAULT
+                                                              : (size_t)options->cache_bytes);
+    rocksdb_lru_cache_options_set_num_shard_bits(cache_options, options->simulation ? 0 : -1);
+    rocksdb_cache_t *cache = rocksdb_cache_create_lru_opts(cache_options);
+    rocksdb_lru_cache_options_destroy(cache_options);
+    return cache;
+}
+
 /* RocksDB makes its folder, but does not see to it that the folder's own name survives. */
 static enum status make_folder(struct disk *disk, const char *folder, struct error *error)
 {
@@ -227,8 +241,7 @@ enum status store_open(struct disk *disk, const struct store_options *options,
         store_close(store);
         return status;
     }
-    store->cache = rocksdb_cache_create_lru(
-        options->cache_bytes == 0 ? CACHE_BYTES_DEFAULT : (size_t)options->cache_bytes);
+    store->cache = make_cache(options);
     status = make_options(store, error);
     if (status == STATUS_OK) status = make_folder(disk, options->folder, error);
     if (status == STATUS_OK) {
