@@ -246,10 +246,21 @@ void pending_remember_missing(struct pending *pending, struct bytes key)
     remember(pending, key, (struct bytes) { 0 }, true);
 }
 
-void pending_forget_cache(struct pending *pending)
+void pending_forget(struct pending *pending, struct bytes key)
 {
-    free(pending->cache);
-    pending->cache = NULL;
+    struct pending_cached *cached = cache_find(pending, hash64(key.data, key.size, 0), key);
+    if (cached != NULL) cached->tag = 0;
+}
+
+void pending_forget_range(struct pending *pending, struct bytes from, struct bytes to)
+{
+    if (pending->cache == NULL) return;
+    for (size_t i = 0; i < (size_t)CACHE_SETS * CACHE_WAYS; i++) {
+        struct pending_cached *cached = &pending->cache[i];
+        if (cached->tag == 0) continue;
+        struct bytes key = bytes_of(cached->data, cached->key_size);
+        if (bytes_compare(key, from) >= 0 && bytes_compare(key, to) < 0) cached->tag = 0;
+    }
 }
 
 /* --- finding, sealing, retiring ----------------------------------------------------------------

@@ -59,8 +59,9 @@ enum pending_answer pending_find(struct pending *pending, struct bytes key,
 /* What RocksDB said of a key that pending_find did not know. Large ones are not kept. */
 void pending_remember_value(struct pending *pending, struct bytes key, struct bytes value);
 void pending_remember_missing(struct pending *pending, struct bytes key);
-/* Keys were changed in RocksDB without going through a window. */
-void pending_forget_cache(struct pending *pending);
+/* A key, or those of [FROM, TO), were changed in RocksDB without going through a window. */
+void pending_forget(struct pending *pending, struct bytes key);
+void pending_forget_range(struct pending *pending, struct bytes from, struct bytes to);
 
 /* Is a key of [FROM, TO) among the writes? Without BOUNDED there is no TO. */
 bool pending_touches(const struct pending *pending, struct bytes from, struct bytes to,

@@ -325,7 +325,12 @@ static enum status write_through(struct store *store, const struct store_batch *
     }
     fiber_call_large_stack(write_on_large_stack, &call);
     rocksdb_writebatch_destroy(call.batch);
-    pending_forget_cache(&store->pending);
+    for (size_t offset = 0; next_operation(batch, &offset, &operation);) {
+        if (operation.kind == OPERATION_DELETE_RANGE)
+            pending_forget_range(&store->pending, operation.key, operation.value);
+        else
+            pending_forget(&store->pending, operation.key);
+    }
     return store_judge(store, call.text, error, "write");
 }
 
