@@ -42,7 +42,7 @@ static void every_key_is_read(void **state)
                           "stop: {signal: SIGQUIT, grace: 3s}\n"
                           "ready: {http: http/up, interval: 2s, timeout: 1s, failures: 7,\n"
                           "  start_timeout: 9s}\n"
-                          "network: private\nscratch: {/var/x: 1Mi}\nlabels: {tier: front}\n"
+                          "network: host\nscratch: {/var/x: 1Mi}\nlabels: {tier: front}\n"
                           "files:\n  /run/a: text\n  /var/x/b: {content: '', mode: 0755}\n",
                           &list),
                      STATUS_OK);
@@ -76,7 +76,7 @@ static void every_key_is_read(void **state)
     assert_int_equal(job->ready->timeout_ms, 1000);
     assert_int_equal(job->ready->failures, 7);
     assert_int_equal(job->ready->start_timeout_ms, 9000);
-    assert_true(job->private_network);
+    assert_false(job->private_network);
     assert_int_equal(job->scratch[0]->size_bytes, 1 << 20);
     assert_string_equal(job->labels[0]->value, "front");
     assert_int_equal(job->files[0]->content.len, 4);
@@ -89,12 +89,13 @@ static void short_forms_and_defaults_are_understood(void **state)
     (void)state;
     struct job_list list;
     assert_int_equal(load("# two jobs\n---\nname: a\ncommand: [x]\nready: notify\n"
-                          "restart: temporary\nresources: {cpu: 0}\n---\n"
+                          "restart: temporary\nresources: {cpu: 0}\nnetwork: private\n---\n"
                           "name: b\ncommand: [x]\nready: {command: [test, -e, /run/up]}\n",
                           &list),
                      STATUS_OK);
     assert_int_equal(list.count, 2);
     assert_int_equal(list.jobs[0]->count, 1);
+    assert_true(list.jobs[0]->private_network);
     assert_int_equal(list.jobs[0]->ready->kind, UNUM__V1__PROBE__KIND__NOTIFY);
     assert_int_equal(list.jobs[0]->restart->policy, UNUM__V1__RESTART__POLICY__TEMPORARY);
     assert_true(list.jobs[0]->resources->cpu_unreserved);

@@ -122,9 +122,9 @@ int main(void)
     for (uint32_t i = 0; i < NODES; i++) {
         struct raft_options options = { .id = i + 1 };
         void *memory = aligned_alloc(16, raft_size_bytes(&options));
-        if (memory == NULL) return 1;
-        if (raft_init(memory, &options, &persisted, &bench->raft[i]) != STATUS_OK) return 1;
-        if (raft_start(bench->raft[i], bench->now_ns, 0) != STATUS_OK) return 1;
+        if (memory == NULL) exit(1);
+        if (raft_init(memory, &options, &persisted, &bench->raft[i]) != STATUS_OK) exit(1);
+        if (raft_start(bench->raft[i], bench->now_ns, 0) != STATUS_OK) exit(1);
     }
     struct raft_options options = { .id = 1 };
     printf("an idle group: %zu bytes\n", raft_size_bytes(&options));

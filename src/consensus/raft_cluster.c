@@ -244,6 +244,7 @@ static void perform_append(struct cluster *cluster, struct cluster_node *node,
         uint64_t index = action->append.first + i;
         struct cluster_entry entry = { 0 };
         if (action->append.from_message) {
+            assert(packet != NULL);
             assert(action->append.skip + i < packet->message.count);
             entry = packet->entries[action->append.skip + i];
         } else {
