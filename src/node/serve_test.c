@@ -174,7 +174,7 @@ FIBER_TEST(a_client_finds_a_port_that_was_started_anew)
     char address[NETWORK_ADDRESS_BYTES_MAX];
     (void)snprintf(address, sizeof address, "%s", serve_address(fixture.serve));
     serve_stop(fixture.serve, test_now_ns() + 100ull * MS);
-    assert_int_equal(put_by(&fixture, fixture.client, CLIENT_READ, "x", 50, NULL),
+    assert_int_equal(put_by(&fixture, fixture.client, CLIENT_READ, "x", 1000, NULL),
                      STATUS_UNAVAILABLE);
     char expected[256];
     (void)snprintf(expected, sizeof expected,
