@@ -27,7 +27,7 @@ void world_draw_temper(struct world *world)
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         *kinds[i] = world_chance(random, 75);
     world->temper.stormy = world_chance(random, 10);
-    world->temper.heavy_hauler = world_chance(random, 2);
+    world->temper.heavy_hauler = world_draw(random, 0, 299) == 0; /* takes its time */
 }
 
 /* Most lives are of ordinary length, some end within their start, by time or at an operation. */

@@ -147,7 +147,8 @@ static void watch_fiber(void *argument)
     while (alive && !is_done(&watcher)) {
         watch_once(&watcher);
         /* Now and then as a new watcher, from far back. */
-        if (watcher.known && world->final_revision == 0 && world_chance(&person->random, 10)) {
+        if (watcher.known && world->revision_seen > 0 && world->final_revision == 0 &&
+            world_chance(&person->random, world->temper.heavy_hauler ? 30 : 10)) {
             watcher.known = false;
             watcher.next = world_draw(&person->random, 1, world->revision_seen);
         }
