@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
-SEEDS=${SEEDS:-100}
+SEEDS=${SEEDS:-50}
 passed=0 failed=0 skipped=0
 
 echo "== unit tests"
@@ -27,7 +27,7 @@ sum() { grep -oE "^(=+ )?([0-9]+ [a-z]+, )*[0-9]+ $1.* in [0-9.]+s" "$log" | gre
 passed=$((passed + $(sum passed)))
 skipped=$((skipped + $(sum skipped)))
 grep -E '^(SKIPPED \[|skipped: )' "$log" || true
-cases_failed=$(count '^\[  FAILED  \] [a-z]' "$log")
+cases_failed=$(grep -oE '^\[  FAILED  \] [0-9]+ test' "$log" | awk '{ n += $4 } END { print n + 0 }')
 programs_failed=$(grep -cE '^ *[0-9]+/[0-9]+ .*(FAIL|TIMEOUT|ERROR)' "$BUILD/unit.log" || true)
 cases_failed=$((cases_failed + $(sum failed)))
 if [ "$unit_status" != 0 ] && [ "$cases_failed" = 0 ]; then cases_failed=$((programs_failed > 0 ? programs_failed : 1)); fi

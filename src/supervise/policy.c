@@ -174,11 +174,12 @@ static void end_gently(struct step *step, uint32_t slot, enum policy_cause cause
     SAY(task, "%s: signal %u sent, its tree is killed after %s",
         cause == POLICY_CAUSE_RESTART ? "restart was asked" : "stop was asked",
         task->spec.stop_signal, grace);
-    if (task->spec.stop_grace_ms == 0 || task->pid == 0) {
+    if (task->spec.stop_grace_ms == 0) {
         kill_tree(step, slot);
     } else {
         task->kill_at_ns = step->event->now_ns + task->spec.stop_grace_ms * ms;
-        act(step, slot, POLICY_SIGNAL, task->spec.stop_signal);
+        /* A program that may run already, but is not known to: on_program_runs() signals it. */
+        if (task->pid != 0) act(step, slot, POLICY_SIGNAL, task->spec.stop_signal);
     }
     act(step, slot, POLICY_REPORT, 0);
 }
@@ -344,7 +345,9 @@ static void on_wanted(struct step *step, uint32_t slot)
 static void on_program_runs(struct step *step, uint32_t slot)
 {
     struct policy_task *task = &step->policy->tasks[slot];
+    bool stop_waits = task->pid == 0 && task->state == SUPERVISE_STOPPING && !task->killing;
     task->pid = step->event->pid;
+    if (stop_waits) act(step, slot, POLICY_SIGNAL, task->spec.stop_signal);
     if (task->started_at_ns == 0) task->started_at_ns = step->event->now_ns;
     if (task->state != SUPERVISE_STARTING && task->state != SUPERVISE_PENDING) return;
     task->state = SUPERVISE_RUNNING;

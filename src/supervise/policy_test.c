@@ -404,6 +404,24 @@ static void a_stop_signals_first_and_kills_after_the_grace_time(void **state)
     assert_int_equal(story.task_count, 0);
 }
 
+/* The program runs before we are told that it does: a stop in between is no reason to kill it. */
+static void a_stop_before_the_program_is_known_to_run_waits_for_it_to_signal(void **state)
+{
+    (void)state;
+    story_begin(story_spec());
+    story_event(POLICY_SPAWNED, 1000, 0, 0);
+    story_event(POLICY_STOP, 1001, 0, 0);
+    assert_false(did_action(POLICY_SIGNAL));
+    assert_false(did_action(POLICY_KILL_TREE));
+    story_event(POLICY_PROGRAM_RUNS, 1002, 0, 0);
+    assert_true(did_action(POLICY_SIGNAL));
+    assert_false(did_action(POLICY_KILL_TREE));
+    story_event(POLICY_TIME, 3000, 0, 0);
+    assert_false(did_action(POLICY_KILL_TREE));
+    story_event(POLICY_TIME, 3001, 0, 0);
+    assert_true(did_action(POLICY_KILL_TREE));
+}
+
 static void a_transient_task_that_ends_well_is_done(void **state)
 {
     (void)state;
@@ -547,6 +565,7 @@ int main(void)
         cmocka_unit_test(a_crash_loop_is_restarted_then_backs_off_then_is_held),
         cmocka_unit_test(a_stable_run_resets_the_backoff),
         cmocka_unit_test(a_stop_signals_first_and_kills_after_the_grace_time),
+        cmocka_unit_test(a_stop_before_the_program_is_known_to_run_waits_for_it_to_signal),
         cmocka_unit_test(a_transient_task_that_ends_well_is_done),
         cmocka_unit_test(a_task_that_is_not_ready_in_time_is_killed_and_restarted),
         cmocka_unit_test(a_lost_lease_kills_and_only_a_renewal_starts_again),
