@@ -3,8 +3,8 @@
  *
  *   floor FOLDER [COUNT] [SERVER_CPU CLIENT_CPU]
  *
- * Prints the medians of both and their sum: fdatasync_p50_us, echo_p50_us, sum_us. The echo's two
- * processes are pinned. */
+ * Prints the medians of both and their sum: fdatasync_p50_us, echo_p50_us, sum_us. Everything is
+ * pinned: the syncs and the echo's server to the one core, its client to the other. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -140,6 +140,7 @@ int main(int argument_count, char **arguments)
     int client_cpu = argument_count > 4 ? atoi(arguments[4]) : 1;
     double *values = calloc((size_t)count, sizeof *values);
     if (values == NULL) die("memory");
+    pin(server_cpu); /* where the server's sync would run: cores differ in their way to the disk */
     double sync_us = measure_sync(arguments[1], count, values);
     double echo_us = measure_echo(server_cpu, client_cpu, count, values);
     (void)printf("fdatasync_p50_us=%.1f echo_p50_us=%.1f sum_us=%.1f n=%d\n", sync_us, echo_us,

@@ -53,8 +53,9 @@ static void run_step(void *argument)
 
 enum {
     INLINE_BYTES_MAX = 256 * 1024,
-    INLINE_NS_MAX = 2 * 1000 * 1000,
-    INLINE_PAUSE_NS = 1000 * 1000 * 1000,
+    INLINE_NS_MAX =
+        10 * 1000 * 1000, /* a tenth of a heartbeat; a good disk has such an outlier now and then */
+    INLINE_PAUSE_NS = 100 * 1000 * 1000,
 };
 
 /* Whether the reactor has nothing better to do than to wait for the disk. */
